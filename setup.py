@@ -1,0 +1,19 @@
+"Metadata and requirements come from settings.ini; the shipped weights travel as `colorize.trained_model`."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import setup
+
+ini = ConfigParser(delimiters=['='])
+ini.read('settings.ini')
+cfg = ini['DEFAULT']
+lines = lambda key: cfg[key].split('\n')[1:]
+
+setup(
+    name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], author=cfg['author'],
+    license=cfg['license'], python_requires='>=' + cfg['min_python'],
+    long_description=Path('README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
+    packages=['colorize', 'colorize.trained_model'], package_dir={'colorize.trained_model': 'trained_model'},
+    package_data={'colorize.trained_model': ['model_color.pth', 'README.md']},
+    install_requires=lines('requirements'),
+    extras_require={'dev': lines('dev_requirements'), 'encoder': lines('encoder_requirements')},
+    entry_points={'console_scripts': lines('console_scripts')})
