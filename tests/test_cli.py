@@ -1,0 +1,120 @@
+"The command line: help at once, and for every bad input one sentence, a non-zero exit, and nothing written."
+import re, subprocess, sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from colorize.cli import app
+
+COMMANDS = ['image', 'temperature', 'train', 'validate', 'report']
+needs_infer = pytest.mark.skipif(find_spec('colorize.infer') is None, reason='no colorize.infer yet')
+
+def say(line):
+    result = CliRunner().invoke(app, line.split() if isinstance(line, str) else line, prog_name='colorize')
+    if result.exception and not isinstance(result.exception, SystemExit): raise result.exception
+    return result
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    "A folder outside of the checkout: photos, no photos, damaged files."
+    y, x = np.mgrid[:120, :160]
+    for i, name in enumerate(['photos/a.png', 'photos/b.jpg', 'photos/c.png', 'one.png', 'out.png', 'one_warm.png']):
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.stack([x + 40*i, 2*y, 250 - x], -1).astype(np.uint8)).save(tmp_path/name)
+    (tmp_path/'empty').mkdir()
+    (tmp_path/'empty'/'notes.txt').write_text('no photo')
+    for name in ('broken.jpg', 'broken.pth', 'file'): (tmp_path/name).write_text('neither photo nor weights')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+def tree(root): return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob('*') if p.is_file()}
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_help_has_an_example(command):
+    result = say(f'{command} --help')
+    assert result.exit_code == 0 and f'Example: colorize {command}' in result.output
+
+def test_help_names_every_command():
+    assert all(re.search(rf'^  {c} ', say('--help').output, re.M) for c in COMMANDS)
+
+def test_options_of_the_original():
+    text = say('train --help').output
+    assert all(o in text for o in '--path-train --path-val --path-trained-model --n-epochs --n-batches --lr --resume --device'.split())
+
+inference = [
+    ('image nothing.jpg -o x.png', 'nothing.jpg'),
+    ('image empty -o x', 'no photos'),
+    ('image broken.jpg -o x.png', 'broken.jpg'),
+    ('image one.png -o out.png', 'exists already'),
+    ('image one.png -o file/x.png', 'cannot be written'),
+    ('image one.png -o x.png --device abacus', "no device 'abacus'"),
+    ('image one.png -o x.png --path-trained-model broken.pth', 'broken.pth'),
+    ('image one.png -o x.png --path-trained-model nothing.pth', 'nothing.pth'),
+    ('image one.png -o x.png --vividness 7', 'vividness'),
+    ('validate --path-val photos --path-trained-model broken.pth', 'broken.pth'),
+    ('validate --path-val nowhere', 'nowhere'),
+    ('validate --path-val empty', 'no photos'),
+    ('validate --path-val photos --device abacus', "no device 'abacus'"),
+]
+others = [
+    ('temperature nothing.png', 'nothing.png'),
+    ('temperature broken.jpg', 'broken.jpg'),
+    ('temperature one.png -o .', 'exists already'),
+    ('temperature one.png -o file', 'cannot be written'),
+    ('temperature one.png --warmth 1000', 'warmth'),
+    ('train --path-train nowhere', 'nowhere'),
+    ('train --path-train empty', 'no photos'),
+    ('train --path-train photos --path-val nowhere', 'nowhere'),
+    ('train --path-train photos --path-trained-model out.png', 'exists already'),
+    ('train --path-train photos --path-trained-model file/m.pth', 'cannot be written'),
+    ('train --path-train photos --path-trained-model m.pth --device abacus', "no device 'abacus'"),
+    ('train --path-train photos --path-trained-model m.pth --loss l3', "no loss 'l3'"),
+    ('train --path-train photos --path-trained-model m.pth --n-epochs 0', 'must be above 0'),
+    ('train --path-train photos --path-trained-model m.pth --init broken.pth', 'broken.pth'),
+    ('train --path-train photos --path-trained-model m.pth --init random --resume', 'resume'),
+    ('report', 'inside a clone'),
+    ('report --run other', 'inside a clone'),
+    ('imag one.png', "Did you mean 'image'"),
+    ('image one.png', '--out'),
+    ('train --n-epochs many', '--n-epochs'),
+    ('train --no-such-option', '--no-such-option'),
+]
+
+@pytest.mark.parametrize('line, part', [pytest.param(*case, marks=needs_infer) for case in inference] + others, ids=lambda x: x)
+def test_bad_input(here, line, part):
+    before = tree(here)
+    result = say(line)
+    assert result.exit_code not in (0, None)
+    assert result.stdout == '' and re.fullmatch(r'[^\n]+\.[^\n]*\n', result.stderr), result.output
+    assert part in result.stderr and 'Traceback' not in result.stderr
+    assert {k: v for k, v in tree(here).items() if not k.startswith('data/')} == before
+
+def test_the_installed_command(here):
+    "In a process of its own: exit codes and streams as a shell sees them."
+    command = [sys.executable, '-c', 'from colorize.cli import app; app()']
+    assert subprocess.run([*command, '--help'], capture_output=True).returncode == 0
+    bad = subprocess.run([*command, 'report'], capture_output=True, text=True)
+    assert (bad.returncode, bad.stdout, bad.stderr.count('\n')) == (1, '', 1)
+
+def test_ctrl_c(monkeypatch):
+    def stop(*args): raise KeyboardInterrupt
+    monkeypatch.setattr('colorize.pipeline.report', stop)
+    result = say('report')
+    assert (result.exit_code, result.stderr) == (130, 'Stopped.\n')
+
+def test_temperature_writes_two(here):
+    result = say('temperature photos/b.jpg')
+    assert result.exit_code == 0
+    assert {k for k in tree(here) if k.startswith('results/')} == {'results/b_warm.jpg', 'results/b_cool.jpg'}
+    assert say('temperature photos/b.jpg').exit_code == 1 and say('temperature photos/b.jpg --force').exit_code == 0
+
+@needs_infer
+def test_image_keeps_the_size(here):
+    result = say('image one.png -o new/colour.png')
+    assert result.exit_code == 0, result.output
+    assert Image.open(here/'new'/'colour.png').size == (160, 120)
+    assert say('image photos one.png -o new/all').exit_code == 0
+    assert len([k for k in tree(here) if k.startswith('new/all/')]) == 4

@@ -1,0 +1,64 @@
+"The notebooks keep to the house rules that no tool checks."
+import ast, json, re, subprocess, sys
+from pathlib import Path
+
+import pytest
+
+from colorize.pipeline import STEPS, notebook
+
+nbs = sorted(notebook('').parent.glob('[0-9]*.ipynb'))
+with_parameters = [p for p in nbs if not p.name.startswith('00')]
+directives = {'default_exp', 'export', 'exporti', 'hide', 'notest', 'eval:', 'echo:', 'output:'}
+by_name = pytest.mark.parametrize('path', nbs, ids=lambda p: p.stem)
+
+def load(path): return json.loads(path.read_text(encoding='utf-8'))
+def code_cells(path): return [(''.join(c['source']), c['metadata'].get('tags', [])) for c in load(path)['cells'] if c['cell_type'] == 'code']
+
+def test_steps_have_notebooks():
+    assert not [name for name in STEPS if not notebook(name).exists()]
+
+@by_name
+def test_kernel(path):
+    assert load(path)['metadata']['kernelspec']['name'] == 'python3', 'papermill finds no kernel of another name'
+
+@pytest.mark.parametrize('path', with_parameters, ids=lambda p: p.stem)
+def test_parameters(path):
+    tagged = [source for source, tags in code_cells(path) if 'parameters' in tags]
+    assert len(tagged) == 1, 'one cell is tagged parameters'
+    lines = [l for l in tagged[0].splitlines() if l.strip() and not l.startswith('#')]
+    for line in lines:
+        assert re.fullmatch(r'\w+:(int|float|str|bool) = .+? # \S.*', line), f'not `name:type = value # what it is`: {line}'
+        node = ast.parse(line).body[0]
+        assert type(ast.literal_eval(node.value)).__name__ == node.annotation.id, f'the default is of another type: {line}'
+    if len(tagged[0].splitlines()) == 1: assert not re.match(r'(run|time|cd|ls|cat|pwd)\b', tagged[0]), 'IPython takes a one-line cell that starts so for a magic'
+    if path.stem in STEPS: assert any(l.startswith('run:str = "sample"') for l in lines), 'no parameter run'
+
+@by_name
+def test_cells(path):
+    for source, _ in code_cells(path):
+        assert 'nbdev_export(' not in source, 'papermill would run it'
+        assert len(source.splitlines()) <= 40, f'a cell of {len(source.splitlines())} lines: {source[:80]}'
+        for line in source.splitlines():
+            if re.match(r'\s*#\s*\|', line): assert line.startswith('#| ') and line[3:].split()[0] in directives, f'nbdev passes over this in silence: {line}'
+
+@by_name
+def test_no_path_of_one_machine(path):
+    text = '\n'.join(''.join(c['source']) + json.dumps(c.get('outputs', '')) for c in load(path)['cells'])
+    assert not re.findall(r'(?<![\w.~-])/(?:home|Users|root|work|mnt|opt|workspace)/[\w.-]+', text)
+
+def imported_by(statement):
+    code = f'{statement}\nimport sys; print(*{{m.split(".")[0] for m in sys.modules}})'
+    return set(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split())
+
+def test_import_is_light():
+    assert not imported_by('import colorize') & {'torch', 'fastai', 'matplotlib', 'numpy', 'cv2'}
+
+@pytest.mark.skipif(not notebook('05_colorize').exists(), reason='no 05_colorize yet')
+def test_inference_is_light():
+    found = imported_by('import colorize.infer')
+    assert 'torch' in found
+    assert not found & {'fastai', 'matplotlib', 'pytorch_fid', 'papermill'}
+
+@pytest.mark.parametrize('module', ['pipeline', 'cli'])
+def test_nothing_heavy_before_work_begins(module):
+    assert not imported_by(f'import colorize.{module}') & {'torch', 'fastai', 'matplotlib', 'papermill', 'nbconvert', 'cv2'}

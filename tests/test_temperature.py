@@ -1,0 +1,213 @@
+"Properties of colorize.temperature, and its formulas against colour-science."
+import subprocess, sys
+
+import numpy as np, pytest
+from hypothesis import assume, example, given, settings, strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from colorize.core import InputError, rgb_to_lab, srgb_to_linear
+from colorize.temperature import adaptation, bradford, clipped_share, curve_table, light, planck_xy, temperature, warm_and_cool
+
+Y = np.array([.212671, .715160, .072169])
+warmths = st.floats(-100, 100)
+dials = st.fixed_dictionaries(dict(warmth=warmths, tint=st.floats(-100, 100), preserve=st.sampled_from(['luma', 'white']))) | st.fixed_dictionaries(
+    dict(kelvin=st.floats(1667, 25000), preserve=st.sampled_from(['luma', 'white']))) | st.fixed_dictionaries(dict(warmth=warmths, method=st.just('curve')))
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+@st.composite
+def photos(draw, channels=(3,), dtypes=('uint8', 'uint16', 'float32', 'float64')):
+    "Any small photo, black and full scale among its values."
+    dtype, shape = np.dtype(draw(st.sampled_from(dtypes))), draw(sizes)
+    c = draw(st.sampled_from(channels))
+    values = st.integers(0, np.iinfo(dtype).max) if dtype.kind == 'u' else st.floats(0, 1, width=32)
+    return draw(arrays(dtype, shape + ((c,) if c else ()), elements=values))
+
+quick = settings(max_examples=30, deadline=None, derandomize=True)
+
+@quick
+@given(photos(channels=(0, 3, 4)), st.sampled_from([{}, dict(kelvin=6500), dict(method='curve'), dict(preserve='white')]))
+def test_no_change_is_bit_exact(photo, neutral):
+    out = temperature(photo, **neutral)
+    assert out is not photo and out.dtype == photo.dtype
+    np.testing.assert_array_equal(out, photo if photo.ndim == 3 else photo[..., None].repeat(3, -1))
+
+@quick
+@given(photos(channels=(0, 3, 4)), dials)
+def test_same_kind_finite_alpha_and_input_untouched(photo, dials):
+    before = photo.copy()
+    out = temperature(photo, **dials)
+    assert out.dtype == photo.dtype and out.shape == photo.shape[:2] + (max(3, *photo.shape[2:], 3),)
+    assert np.isfinite(out).all() and out.min() >= 0
+    if out.dtype.kind == 'f': assert out[..., :3].max() <= 1
+    np.testing.assert_array_equal(photo, before)
+    if out.shape[-1] == 4: np.testing.assert_array_equal(out[..., 3], photo[..., 3])
+
+@quick
+@given(st.integers(64, 200), st.floats(10, 100), st.sampled_from(['adapt', 'curve']))
+def test_warmer_is_red_up_blue_down(level, warmth, method):
+    grey = np.full((1, 1, 3), level, np.uint8)
+    (r, _, b), (R, _, B) = temperature(grey, -warmth, method=method)[0, 0], temperature(grey, warmth, method=method)[0, 0]
+    assert r < level < R and B < level < b
+
+def test_kelvin_and_tint_directions():
+    grey = np.full((1, 1, 3), 128, np.uint8)
+    bulb, shade = temperature(grey, kelvin=3000)[0, 0], temperature(grey, kelvin=10000)[0, 0]
+    assert bulb[0] > 128 > bulb[2] and shade[0] < 128 < shade[2]
+    assert temperature(grey, tint=30)[0, 0, 1] < 128 < temperature(grey, tint=-30)[0, 0, 1]
+
+@quick
+@given(photos(dtypes=('uint8',)), warmths, st.floats(-40, 40))
+def test_there_and_back_where_nothing_clips(photo, warmth, tint):
+    photo = photo//2 + 60 # 60 to 187: most of these fit
+    there = temperature(photo, warmth, tint=tint)
+    assume(clipped_share(photo, warmth=warmth, tint=tint) == 0 and clipped_share(there, warmth=-warmth, tint=-tint) == 0)
+    assert np.abs(temperature(there, -warmth, tint=-tint).astype(int) - photo).max() <= 1
+
+@quick
+@given(warmths)
+def test_curve_there_and_back(warmth):
+    ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    back = temperature(temperature(ramp, warmth, method='curve'), -warmth, method='curve')
+    assert np.abs(back.astype(int) - ramp[..., None]).max() <= 2
+
+@quick
+@example(dict(warmth=0., tint=1e-50), 'uint8') # almost the identity: the share of chroma that fits must not divide by rounding error
+@given(dials, st.sampled_from(['uint8', 'uint16', 'float32']))
+def test_greys_stay_in_order(dials, dtype):
+    ramp = np.linspace(0, 1, 256) if dtype == 'float32' else np.linspace(0, np.iinfo(dtype).max, 256)
+    out = temperature(ramp.astype(dtype)[None], **dials)[0].astype(float)
+    assert (np.diff(out, axis=0) >= -1e-6).all()
+
+@quick
+@given(st.floats(.001, 1), warmths, st.floats(-100, 100))
+def test_neutral_luminance_within_a_thousandth(level, warmth, tint):
+    linear = srgb_to_linear(temperature(np.full((1, 1, 3), level), warmth, tint=tint)).astype(float) @ Y
+    before = srgb_to_linear(np.full(3, level)) @ Y
+    assert linear == pytest.approx(before, rel=1e-3)
+
+@quick
+@given(photos(dtypes=('float32',)), st.floats(1667, 25000))
+def test_luma_keeps_every_pixels_lightness(photo, kelvin):
+    assert np.abs(rgb_to_lab(temperature(photo, kelvin=kelvin)) - rgb_to_lab(photo))[..., 0].max() < .02
+
+@quick
+@given(photos(dtypes=('uint8',)), dials)
+def test_8_bits_16_bits_and_floats_agree(photo, dials):
+    eight = temperature(photo, **dials)/255
+    np.testing.assert_allclose(temperature(photo.astype(np.uint16)*257, **dials)/65535, eight, atol=.6/255)
+    np.testing.assert_allclose(temperature(photo/255, **dials), eight, atol=.6/255)
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 20000), (257, 131), (4096, 16)])
+def test_any_shape_is_worked_through_in_pieces(shape):
+    photo = np.random.default_rng(42).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    out = temperature(photo, 60)
+    np.testing.assert_array_equal(out[-1:, -1:], temperature(photo[-1:, -1:], 60))
+    np.testing.assert_array_equal(out[:, ::-1], temperature(photo[:, ::-1], 60)) # a view, not contiguous
+
+@quick
+@given(st.floats(-1, 1), st.sampled_from([256, 65536]))
+def test_curves_rise_and_keep_their_ends(strength, size):
+    t = curve_table(strength, size)
+    assert (np.diff(t, axis=0) > 0).all()
+    np.testing.assert_allclose(t[[0, -1]], [[0]*3, [1]*3], atol=1e-9)
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'I;16'])
+def test_pillow_modes(mode):
+    like = Image.new('I;16', (3, 2), 128*257) if mode == 'I;16' else Image.new('RGB' if mode == 'P' else 'RGBA', (3, 2), (128, 128, 128, 77)[:3 if mode == 'P' else 4]).convert(mode)
+    out = temperature(like, 40)
+    assert out.size == like.size and out.mode == ('RGBA' if mode in ('LA', 'RGBA') else 'RGB')
+    if mode == 'LA': assert out.getpixel((0, 0))[3] == 77
+    if mode == 'I;16': assert out.getpixel((0, 0)) == temperature(Image.new('RGB', (1, 1), (128,)*3), 40).getpixel((0, 0))
+
+class TestAgainstColourScience:
+    colour = pytest.importorskip('colour')
+
+    @pytest.mark.parametrize('kelvin', [1667, 2000, 2222, 2223, 3000, 4000, 4001, 6500, 10000, 25000])
+    def test_kang(self, kelvin):
+        np.testing.assert_allclose(planck_xy(kelvin), self.colour.temperature.CCT_to_xy_Kang2002(kelvin), atol=1e-6)
+
+    def test_bradford(self):
+        a, b = light(154), light(300)
+        np.testing.assert_allclose(bradford(a, b), self.colour.adaptation.matrix_chromatic_adaptation_VonKries(a, b, transform='Bradford'), atol=1e-6)
+
+    @pytest.mark.parametrize('kelvin', [2500, 5000, 9000])
+    def test_whole_matrix(self, kelvin):
+        "The adapted white has the chromaticity that colour-science gives D65 under the same change of light."
+        c = self.colour
+        white = np.array([.412453 + .357580 + .180423, 1, .019334 + .119193 + .950227])
+        xy = [c.temperature.CCT_to_xy_Kang2002(k) for k in (6500, kelvin)]
+        want = c.adaptation.chromatic_adaptation_VonKries(white, *(c.xy_to_XYZ(p) for p in xy), transform='Bradford')
+        got = np.array([[.412453, .357580, .180423], [.212671, .715160, .072169], [.019334, .119193, .950227]]) @ adaptation(kelvin=kelvin).sum(1)
+        np.testing.assert_allclose(got, want/want[1], atol=1e-6)
+
+    def test_duv(self):
+        "Ohno's independent method finds the tint that was asked for; his locus is the true one, Kang's a fit to it."
+        c = self.colour
+        x, y = c.XYZ_to_xy(light(200, .01))
+        cct, duv = c.temperature.uv_to_CCT_Ohno2013(c.UCS_to_uv(c.XYZ_to_UCS(c.xy_to_XYZ([x, y]))))
+        assert cct == pytest.approx(5000, rel=.01) and duv == pytest.approx(.01, abs=5e-4)
+
+@pytest.mark.parametrize('bad, part', [(dict(warmth=101), 'warmth'), (dict(warmth=float('nan')), 'warmth'), (dict(warmth='hot'), 'warmth'), (dict(kelvin=0), 'kelvin'), (dict(kelvin=1e6), 'kelvin'),
+                                       (dict(tint=-101), 'tint'), (dict(method='magic'), 'method'), (dict(preserve='all'), 'preserve'), (dict(warmth=9, kelvin=5000), 'two dials'),
+                                       (dict(method='curve', tint=5), 'no tint'), (dict(method='curve', kelvin=5000), 'no kelvin')])
+def test_bad_dials(bad, part):
+    with pytest.raises(InputError, match=part): temperature(np.zeros((2, 2, 3), np.uint8), **bad)
+
+@pytest.mark.parametrize('bad', [np.zeros(3, np.uint8), np.zeros((2, 2, 2), np.uint8), np.zeros((0, 2, 3), np.uint8), np.zeros((2, 2, 3), int), np.zeros((2, 2), bool),
+                                 np.full((2, 2, 3), 255.), np.full((2, 2, 3), -.1), np.full((2, 2, 3), np.nan), Image.new('I', (2, 2)), 'no such photo.jpg', '/'])
+def test_bad_photos(bad):
+    with pytest.raises(InputError): temperature(bad, 10)
+
+@pytest.fixture
+def portrait(tmp_path): # lies on its side, as a camera stores an upright photo
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, 'Maker'
+    pixels = np.full((20, 30, 3), 128, np.uint8)
+    Image.fromarray(pixels).save(tmp_path/'me.jpg', exif=exif, icc_profile=b'profile')
+    return tmp_path/'me.jpg'
+
+def test_warm_and_cool(portrait, tmp_path):
+    warm, cool = warm_and_cool(portrait, tmp_path/'new')
+    assert (warm.name, cool.name) == ('me_warm.jpg', 'me_cool.jpg')
+    with Image.open(warm) as w, Image.open(cool) as c:
+        assert w.size == c.size == (20, 30) and w.format == 'JPEG'
+        assert 0x0112 not in w.getexif() and w.getexif()[0x010F] == 'Maker' and w.info['icc_profile'] == b'profile'
+        (r, _, b), (R, _, B) = c.getpixel((5, 5)), w.getpixel((5, 5))
+    assert r < 128 < R and B < 128 < b
+    assert sorted(p.name for p in (tmp_path/'new').iterdir()) == ['me_cool.jpg', 'me_warm.jpg']
+
+def test_transparency_makes_png(tmp_path):
+    Image.new('RGBA', (4, 4), (128, 128, 128, 7)).save(tmp_path/'a.webp')
+    warm, _ = warm_and_cool(tmp_path/'a.webp', tmp_path)
+    assert warm.name == 'a_warm.png' and Image.open(warm).getpixel((0, 0))[3] == 7
+
+@pytest.mark.parametrize('there', ['me_warm.jpg', 'me_cool.jpg'])
+def test_nothing_replaced_or_half_done(portrait, tmp_path, there):
+    (tmp_path/there).write_text('mine')
+    with pytest.raises(InputError, match='exists already'): warm_and_cool(portrait, tmp_path)
+    assert (tmp_path/there).read_text() == 'mine' and sorted(p.name for p in tmp_path.iterdir()) == sorted(['me.jpg', there])
+    warm_and_cool(portrait, tmp_path, force=True)
+    assert Image.open(tmp_path/there).format == 'JPEG'
+
+def test_bad_files_leave_nothing(portrait, tmp_path):
+    (tmp_path/'text.jpg').write_text('no photo')
+    (tmp_path/'half.jpg').write_bytes(portrait.read_bytes()[:-300])
+    for name in ('text.jpg', 'half.jpg', 'none.jpg'):
+        with pytest.raises(InputError, match='cannot be read'): warm_and_cool(tmp_path/name, tmp_path/'out')
+    for bad in (0, -3, 101, 'x'):
+        with pytest.raises(InputError, match='warmth'): warm_and_cool(portrait, tmp_path/'out', bad)
+    with pytest.raises(InputError, match='method'): warm_and_cool(portrait, tmp_path/'out', method='magic')
+    with pytest.raises(InputError, match='cannot be written'): warm_and_cool(portrait, portrait)
+    assert not list((tmp_path/'out').glob('*'))
+
+@pytest.mark.parametrize('first', ['pass', 'import colorize.temperature', 'from colorize.temperature import warm_and_cool'])
+def test_name_is_callable_in_any_order_of_import(first, tmp_path):
+    code = f'{first}\nfrom colorize import temperature\nimport numpy as np\nprint(temperature(np.full((1, 1, 3), 128, np.uint8), 40)[0, 0].tolist())'
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    r, _, b = eval(out.stdout)
+    assert r > 128 > b
+
+def test_leaves_the_heavy_ones_alone(tmp_path):
+    code = "import sys, colorize.temperature; print([m for m in ('torch', 'fastai', 'matplotlib', 'skimage', 'scipy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path).stdout.strip() == '[]'
