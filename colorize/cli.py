@@ -42,13 +42,16 @@ def image(
     photos: Annotated[list[Path], Argument(metavar='PHOTO...', help='Photos, or folders of photos.')],
     out: Annotated[Path, Option('--out', '-o', help='A file, if there is one photo; else a folder.')],
     path_trained_model: Weights = None,
-    vividness: Annotated[float|None, Option(help='0 (safe) to 1 (vivid); default: as the model was tuned.')] = None,
+    vividness: Annotated[float|None, Option(min=0, max=1, help='0 (calm) to 1 (vivid); default: as the model was tuned.')] = None,
     device: Device = 'cpu',
     force: Force = False,
 ):
     "Colour gray photos; a photo's own lightness and size are kept."
     from colorize.infer import colorize_files
-    for path in colorize_files(photos, out, path_trained_model=path_trained_model, vividness=vividness, device=device, force=force): typer.echo(path)
+    written, failed = colorize_files(photos, out, path_trained_model, vividness, device, force)
+    for path in written: typer.echo(path)
+    for sentence in failed: typer.echo(sentence, err=True)
+    if failed: raise typer.Exit(1)
 
 # %% ../nbs/10_cli.ipynb #c010
 @app.command(epilog='Example: colorize temperature portrait.jpg --warmth 40')
@@ -97,8 +100,8 @@ def measure(
     from colorize.evaluate import compare, evaluation_set, recolor
     from colorize.infer import Colorizer
     paths = sample_photos() if str(path_val) == 'sample' else find_photos(path_val)
+    model = Colorizer(path_trained_model, device)
     real, _, _ = evaluation_set(paths, size)
-    model = Colorizer(path_trained_model, device=device)
     return compare(real, [model(recolor(r, 0)[..., 0]) for r in real])
 
 # %% ../nbs/10_cli.ipynb #c015
@@ -121,4 +124,5 @@ def report(
 ):
     "Run the notebooks that are out of date and write results/RUN/index.html."
     from colorize.pipeline import report
-    typer.echo(f'Look at {report(run, force)}')
+    page = report(run, force)
+    typer.echo(f'Look at {page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page}')

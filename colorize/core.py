@@ -118,12 +118,14 @@ def image_grid(
 ): # the matplotlib Figure
     "Pictures in rows and columns, the way every contact sheet here is drawn."
     from matplotlib import pyplot as plt
-    n, m = len(rows), max(len(r) for r in rows)
-    fig, axes = plt.subplots(n, m, figsize=(m*size, n*size), squeeze=False, layout='constrained')
+    rows = [[None if im is None else np.asarray(im) for im in row] for row in rows]
+    tall = [max(im.shape[0]/im.shape[1] for im in row if im is not None) for row in rows]
+    m = max(len(r) for r in rows)
+    fig, axes = plt.subplots(len(rows), m, figsize=(m*size, sum(tall)*size + .3), height_ratios=tall, squeeze=False, layout='constrained')
     for ax in axes.flat: ax.set_axis_off()
-    for i, row in enumerate(rows):
-        for j, im in enumerate(row):
-            if im is not None: axes[i, j].imshow(np.asarray(im), cmap='gray', vmin=0, vmax=255 if np.asarray(im).dtype == np.uint8 else 1)
+    for line, row in zip(axes, rows):
+        for ax, im in zip(line, row):
+            if im is not None: ax.imshow(im, cmap='gray', vmin=0, vmax=255 if im.dtype == np.uint8 else 1)
     for j, t in enumerate(titles): axes[0, j].set_title(t, fontsize=9)
     for i, t in enumerate(labels): axes[i, 0].text(-.04, .5, t, transform=axes[i, 0].transAxes, ha='right', va='center', rotation=90, fontsize=9)
     return fig

@@ -91,7 +91,7 @@ def gather(
     if own: return find_photos(root/'train'), find_photos(own)
     paths = find_photos(root) if root else sample_photos()
     if len(paths) < 2: raise InputError(f'{dataset} holds {len(paths)} photo: training needs at least two, one to learn from and one to check on.')
-    return split_photos(paths, 20 if root is None else 10)
+    return split_photos(paths, 55 if root is None else 10)  # of nine photos, four
 
 # %% ../nbs/01_data.ipynb #c023
 def chroma95(

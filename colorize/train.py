@@ -8,6 +8,7 @@ __all__ = ['ab_error', 'chroma_ratio', 'EMA', 'Checkpoint', 'StopOnNaN', 'make_l
 
 # %% ../nbs/03_train.ipynb #c002
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from timm.utils import ModelEmaV3
 
 from .core import InputError, atomic, batch_lab_to_rgb, check_output, folder, image_grid, pick_device, save_json, user_path
 from .data import Batches, ab_histogram, pack_dataset
+from .evaluate import colorfulness
 from .model import UNet, load_model, losses, make_model, read_weights, save_model
 
 # %% ../nbs/03_train.ipynb #c006
@@ -110,13 +112,17 @@ def tune_vividness(
     valid: Batches,
     photos: int = 256 # at most this many
 ) -> float: # the dial's position, 0 to 0.95
-    "The `vividness` at which mean predicted chroma matches the truth (bisection)."
+    "The `vividness` at which mean colorfulness matches the truth (bisection)."
     net.eval()
-    pairs = [(net(L).half(), ab) for i, (L, ab) in enumerate(valid) if i*valid.bs < photos]
-    ratio = lambda v: sum(chroma_ratio(net.head.decode(p, v), ab).item()*len(ab) for p, ab in pairs)/sum(len(ab) for _, ab in pairs)
-    lo, hi = 0., .95
-    for _ in range(7): lo, hi = ((lo + hi)/2, hi) if ratio((lo + hi)/2) < 1 else (lo, (lo + hi)/2)
-    return round(lo, 3)
+    seen = [(L, ab, net(L)) for L, ab in islice(valid, -(-photos//valid.bs))]
+    def colour(ab_of):
+        lab = (torch.cat([L, F.interpolate(ab_of(ab, p), size=L.shape[-2:], mode='bilinear')], 1) for L, ab, p in seen)
+        return np.mean([colorfulness(x) for b in lab for x in (batch_lab_to_rgb(b)*255).byte().permute(0, 2, 3, 1).cpu().numpy()])
+    truth, (lo, hi) = colour(lambda ab, _: ab), (0., .95)
+    for _ in range(6):
+        mid = (lo + hi)/2
+        lo, hi = (mid, hi) if colour(lambda _, p: net.head.decode(p, mid)) < truth else (lo, mid)
+    return round((lo + hi)/2, 2)
 
 # %% ../nbs/03_train.ipynb #c023
 def start_model(

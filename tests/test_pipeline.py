@@ -45,6 +45,7 @@ def fake(monkeypatch, toys):
         (root/f'{name}.ipynb').parent.mkdir(parents=True, exist_ok=True)
         (root/f'{name}.ipynb').write_text('{"cells": []}')
         save_json(dict(square=values['x']**2), root/'metrics'/f'{name}.json')
+        if values['word'].endswith('.out'): (root/'other').mkdir(exist_ok=True); (toys/values['word']).write_text(str(len(ran)))
     monkeypatch.setattr(pipeline, 'run_notebook', run)
     return ran
 
@@ -109,6 +110,14 @@ def test_files_that_a_parameter_names(toys, fake):
     assert again(fake) == []
     (toys/'photos'/'b.jpg').write_text('b')
     assert again(fake) == ['03_apart']
+
+def test_a_parameter_that_names_what_the_step_writes(toys, fake):
+    write_run(toys, '03_apart: {word: results/toy/other/x.out}')
+    assert again(fake) == [*STEPS]
+    assert again(fake) == []
+    (toys/'results'/'toy'/'other'/'x.out').unlink()
+    assert again(fake) == ['03_apart']
+    assert again(fake) == []
 
 def test_force(toys, fake):
     again(fake)
@@ -185,7 +194,7 @@ def test_a_failing_notebook(toys, capsys):
     write_nb(toys, '02_second', HEAD, 'fine = 1', "raise ValueError('no such luck\\nmore')")
     with pytest.raises(NotebookFailed, match=r'Notebook 02_second stopped in cell \[\d\], under "Title of 02_second": ValueError: no such luck \(see .*02_second.failed.ipynb\)\.$'): report('toy', steps=STEPS)
     root = toys/'results'/'toy'
-    assert 'failed' in capsys.readouterr().out
+    assert 'stopped' in capsys.readouterr().out
     assert record(toys) == ['01_first']
     assert sorted(p.name for p in root.glob('0*')) == ['01_first.html', '01_first.ipynb', '02_second.failed.ipynb']
     assert 'stopped with an error' in (root/'index.html').read_text()
