@@ -4,6 +4,8 @@ PYTHON ?= python3
 RUN ?= sample
 PIP_ARGS ?=
 BIN := .venv/bin
+# torch's threads wait without spinning: several times faster when the machine has other work.
+export OMP_WAIT_POLICY ?= PASSIVE
 .DEFAULT_GOAL := help
 .PHONY: help report test lab clean
 
@@ -12,11 +14,10 @@ help:
 	@echo 'make test           notebooks and modules in step, nbdev_test, pytest'
 	@echo 'make lab            open the notebooks in JupyterLab'
 	@echo 'make clean          remove what runs made; never results/reference, models or your photos'
-	@echo 'Each sets up .venv first. PYTHON=python3.12 chooses the Python; no GPU? a smaller torch:'
-	@echo "make report PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'"
+	@echo 'Each sets up .venv first. PYTHON=python3.12 chooses the Python; PIP_ARGS goes to pip (an index with a CPU-only torch, say).'
 
 .venv/.ready: settings.ini setup.py pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: install it, or say which one it is, as in make report PYTHON=python3.12.' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo 'Python 3.11 or later is needed: install it, or say which one it is, as in make report PYTHON=python3.12.' >&2; exit 1; }
 	@echo 'Setting up .venv. The first time downloads several GB (torch) and takes some minutes.'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -e '.[dev,encoder]'

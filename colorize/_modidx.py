@@ -199,6 +199,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'colorize.train.StopOnNaN': ('train.html#stoponnan', 'colorize/train.py'),
                                 'colorize.train.StopOnNaN.after_loss': ('train.html#stoponnan.after_loss', 'colorize/train.py'),
                                 'colorize.train.ab_error': ('train.html#ab_error', 'colorize/train.py'),
+                                'colorize.train.check_run': ('train.html#check_run', 'colorize/train.py'),
                                 'colorize.train.chroma_ratio': ('train.html#chroma_ratio', 'colorize/train.py'),
                                 'colorize.train.draw_history': ('train.html#draw_history', 'colorize/train.py'),
                                 'colorize.train.make_learner': ('train.html#make_learner', 'colorize/train.py'),

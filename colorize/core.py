@@ -122,7 +122,9 @@ def image_grid(
     tall = [max(im.shape[0]/im.shape[1] for im in row if im is not None) for row in rows]
     m = max(len(r) for r in rows)
     fig, axes = plt.subplots(len(rows), m, figsize=(m*size, sum(tall)*size + .3), height_ratios=tall, squeeze=False, layout='constrained')
-    for ax in axes.flat: ax.set_axis_off()
+    for ax in axes.flat:
+        ax.set_axis_off()
+        ax.set_anchor('N')
     for line, row in zip(axes, rows):
         for ax, im in zip(line, row):
             if im is not None: ax.imshow(im, cmap='gray', vmin=0, vmax=255 if im.dtype == np.uint8 else 1)

@@ -172,12 +172,11 @@ def run_notebook(
     "Execute one notebook at the top of the checkout. Raises `NotebookFailed`, and keeps the failing copy, if a cell does."
     params = check_parameters(name, params)
     import nbformat, papermill
-    from traitlets.config import Config as Traits
     out = folder('results', run, f'{name}.ipynb')
     failed = out.with_suffix('.failed.ipynb')
     with atomic(out) as copy, atomic(out.with_suffix('.html')) as page:
-        quiet = Traits(KernelManager=dict(transport_encryption='auto'))  # without it, ipykernel >= 7.3 warns at each start
-        try: nb = papermill.execute_notebook(notebook(name), copy, params, cwd=project(), kernel_name='python3', language='python', progress_bar=False, config=quiet)
+        quiet = ['--IPKernelApp.log_level=50']  # ipykernel >= 7.3 warns of TCP at each start, and mutters when it is stopped
+        try: nb = papermill.execute_notebook(notebook(name), copy, params, cwd=project(), kernel_name='python3', language='python', progress_bar=False, extra_arguments=quiet)
         except Exception as e:
             if copy.stat().st_size: failed.write_bytes(copy.read_bytes())
             raise NotebookFailed(_failure(name, e, failed)) from e

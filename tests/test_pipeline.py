@@ -174,11 +174,12 @@ def test_unknown_parameter_of_one_notebook(toys):
 
 # -- with kernels
 
-def test_a_whole_run(toys, capsys):
+def test_a_whole_run(toys, capfd):
     page = report('toy', steps=STEPS)
     root = toys/'results'/'toy'
     assert json.loads((root/'metrics'/'02_second.json').read_text()) == dict(sum=6)
-    assert re.search(r'01_first +\d+\.\d s .*\n02_second +\d+\.\d s .*\n03_apart +\d', capsys.readouterr().out)
+    said = capfd.readouterr()
+    assert re.search(r'01_first +\d+\.\d s .*\n02_second +\d+\.\d s .*\n03_apart +\d', said.out) and said.err == ''
     assert {p.name for p in root.iterdir()} == {f'{n}{s}' for n in STEPS for s in ('.ipynb', '.html')} | {'index.html', 'metrics', '.steps.json'}
     for p in [page, *root.glob('*.html')]:
         assert not re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)=["\'](?!data:|#)[^"\']*["\']', text := p.read_text()), p
@@ -186,7 +187,7 @@ def test_a_whole_run(toys, capsys):
     before = {p: p.read_bytes() for p in root.rglob('*') if p.is_file()}
     start = time.monotonic()
     report('toy', steps=STEPS)
-    assert capsys.readouterr().out.count('up to date') == 3 and time.monotonic() - start < 5
+    assert capfd.readouterr().out.count('up to date') == 3 and time.monotonic() - start < 5
     run_notebook('01_first', dict(run='toy'), 'toy')  # equal runs give equal files
     assert before == {p: p.read_bytes() for p in before}
 
