@@ -138,8 +138,10 @@ def srgb_to_linear(
 ) -> np.ndarray: # float32 in 0..1, same shape
     "sRGB values to linear light (IEC 61966-2-1); integers by table."
     if rgb.dtype in (np.uint8, np.uint16):
+        import cv2
         top = np.iinfo(rgb.dtype).max
-        return srgb_to_linear(np.arange(top + 1)/top)[rgb]
+        table = srgb_to_linear(np.arange(top + 1)/top)
+        return cv2.LUT(rgb, table[None]).reshape(rgb.shape) if rgb.dtype == np.uint8 and rgb.size else table[rgb]
     return np.where(rgb > .04045, ((rgb + .055)/1.055)**2.4, rgb/12.92).astype(np.float32)
 
 def rgb_to_lab(

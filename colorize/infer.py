@@ -54,7 +54,8 @@ def lab_to_rgb8(
 ) -> np.ndarray: # HxWx3 uint8 sRGB
     "Lab to 8-bit sRGB; colours outside of the gamut lose chroma, never lightness."
     rgb, flat = lab_to_rgb(lab).reshape(-1, 3), lab.reshape(-1, 3)
-    bad = np.flatnonzero((rgb <= 0).any(-1) | (rgb >= 1).any(-1))
+    edge = (rgb <= 0) | (rgb >= 1)
+    bad = np.flatnonzero(edge[:, 0] | edge[:, 1] | edge[:, 2])  # several times faster than any(-1)
     bad = bad[~in_gamut(flat[bad])]
     lo, hi = np.zeros((len(bad), 1), np.float32), np.ones((len(bad), 1), np.float32)
     scaled = lambda k: np.hstack([flat[bad, :1], flat[bad, 1:]*k])
@@ -63,7 +64,7 @@ def lab_to_rgb8(
         ok = in_gamut(scaled(mid))[:, None]
         lo, hi = np.where(ok, mid, lo), np.where(ok, hi, mid)
     if len(bad): rgb[bad] = lab_to_rgb(scaled(lo)[None])[0]
-    return np.rint(rgb*255).astype(np.uint8).reshape(lab.shape)
+    return cv2.convertScaleAbs(rgb, alpha=255).reshape(lab.shape)
 
 # %% ../nbs/05_colorize.ipynb #c013
 class Colorizer:
