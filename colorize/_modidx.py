@@ -14,6 +14,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'colorize.core.atomic': ('core.html#atomic', 'colorize/core.py'),
                                'colorize.core.batch_lab_to_rgb': ('core.html#batch_lab_to_rgb', 'colorize/core.py'),
                                'colorize.core.batch_rgb_to_lab': ('core.html#batch_rgb_to_lab', 'colorize/core.py'),
+                               'colorize.core.check_injected': ('core.html#check_injected', 'colorize/core.py'),
                                'colorize.core.check_output': ('core.html#check_output', 'colorize/core.py'),
                                'colorize.core.folder': ('core.html#folder', 'colorize/core.py'),
                                'colorize.core.image_grid': ('core.html#image_grid', 'colorize/core.py'),

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from .core import InputError, atomic, batch_rgb_to_lab, folder, load_json, rgb_to_lab, save_json, user_path
 
-# %% ../nbs/01_data.ipynb #c006
+# %% ../nbs/01_data.ipynb #c007
 def sample_photos() -> list[Path]: # sorted by name
     "The colour photographs that scikit-learn, scikit-image and matplotlib carry."
     names = dict(sklearn=['datasets/images/china.jpg', 'datasets/images/flower.jpg'],
@@ -29,7 +29,7 @@ def sample_photos() -> list[Path]: # sorted by name
     paths = [Path(find_spec(package).origin).parent/n for package, ns in names.items() for n in ns]
     return sorted((p for p in paths if p.exists()), key=lambda p: p.name)
 
-# %% ../nbs/01_data.ipynb #c009
+# %% ../nbs/01_data.ipynb #c010
 def open_photo(
     path: str|Path # any image that Pillow reads
 ) -> Image.Image: # RGB, upright
@@ -40,7 +40,7 @@ def open_photo(
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
         raise InputError(f'{path} cannot be read as an image: is it damaged, or no photo?') from e
 
-# %% ../nbs/01_data.ipynb #c013
+# %% ../nbs/01_data.ipynb #c014
 suffixes = {'.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp', '.gif', '.avif'}
 
 def find_photos(
@@ -53,7 +53,7 @@ def find_photos(
     if not found: raise InputError(f'The folder {path} holds no photos ({", ".join(sorted(suffixes))}): give one that does.')
     return found
 
-# %% ../nbs/01_data.ipynb #c016
+# %% ../nbs/01_data.ipynb #c017
 def dataset_path(
     dataset: str|Path # a folder, or one of fastai's named sets
 ) -> Path: # a folder
@@ -65,7 +65,7 @@ def dataset_path(
     try: return untar_data(getattr(URLs, name))
     except OSError as e: raise InputError(f'The set {dataset!r} could not be downloaded ({type(e).__name__}): go online, or give a folder of photos.') from e
 
-# %% ../nbs/01_data.ipynb #c019
+# %% ../nbs/01_data.ipynb #c020
 def content_hash(path: Path) -> str: # 64 hex digits
     "SHA-256 of a photo's bytes."
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -93,14 +93,14 @@ def gather(
     if len(paths) < 2: raise InputError(f'{dataset} holds {len(paths)} photo: training needs at least two, one to learn from and one to check on.')
     return split_photos(paths, 55 if root is None else 10)  # of nine photos, four
 
-# %% ../nbs/01_data.ipynb #c023
+# %% ../nbs/01_data.ipynb #c024
 def chroma95(
     rgb: np.ndarray # HxWx3 uint8
 ) -> float: # Lab units
     "95th percentile of chroma: how colourful the colourful part of a photo is."
     return float(np.percentile(np.linalg.norm(rgb_to_lab(rgb)[..., 1:], axis=-1), 95))
 
-# %% ../nbs/01_data.ipynb #c026
+# %% ../nbs/01_data.ipynb #c027
 def check_photo(
     path: Path,
     size: int # side of the square, in pixels
@@ -121,7 +121,7 @@ class Packed:
     def __len__(self): return len(self.files)
     def __getitem__(self, i) -> np.ndarray: return self.array[i]
 
-# %% ../nbs/01_data.ipynb #c028
+# %% ../nbs/01_data.ipynb #c029
 def pack(
     paths: list[Path],
     size: int, # side of the square, in pixels
@@ -144,7 +144,7 @@ def pack(
     save_json(dict(size=size, files=files, left_out=left_out), out/'packed.json')
     return Packed(out)
 
-# %% ../nbs/01_data.ipynb #c031
+# %% ../nbs/01_data.ipynb #c032
 def ab_histogram(
     photos, # Packed, or N x H x W x 3 uint8
     step: int = 10, # cell width, Lab units
@@ -159,7 +159,7 @@ def ab_histogram(
         hist += np.bincount((a*n + b).numpy(), minlength=n*n).reshape(n, n)
     return hist
 
-# %% ../nbs/01_data.ipynb #c035
+# %% ../nbs/01_data.ipynb #c036
 def random_crop(
     rgb: torch.Tensor, # Nx3xHxW float in 0..1
     size: int, # side of the result
@@ -175,7 +175,7 @@ def random_crop(
     grid = F.affine_grid(theta.to(rgb.device), (n, 3, size, size), align_corners=False)
     return F.grid_sample(rgb, grid, align_corners=False, padding_mode='reflection')
 
-# %% ../nbs/01_data.ipynb #c037
+# %% ../nbs/01_data.ipynb #c038
 def _dct() -> torch.Tensor: # 64x1x8x8
     "The 8x8 DCT-II basis (orthonormal), as convolution filters."
     k = torch.arange(8.)
@@ -209,7 +209,7 @@ def degrade(
     if L.shape[-1] % 8 == L.shape[-2] % 8 == 0: sometimes(lambda x, u: jpeg_like(x, u(.5, 4).flatten()))
     return L.clamp(0, 100)
 
-# %% ../nbs/01_data.ipynb #c040
+# %% ../nbs/01_data.ipynb #c041
 class Batches:
     "Batches of (L: Nx1xSxS in 0..100, ab: Nx2xSxS), made on `device`, in an order that (seed, epoch) alone decides."
     def __init__(self,
@@ -245,7 +245,7 @@ class Batches:
         lab = batch_rgb_to_lab(rgb)
         return (degrade(lab[:, :1], g) if self.train else lab[:, :1]), lab[:, 1:]
 
-# %% ../nbs/01_data.ipynb #c043
+# %% ../nbs/01_data.ipynb #c044
 def pack_dataset(
     dataset: str|Path = 'sample', # sample, a folder, or one of fastai's named sets
     path_val: str|Path = '', # folder of validation photos; empty = split the dataset

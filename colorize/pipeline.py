@@ -20,7 +20,7 @@ from fastcore.xtras import Config
 
 from .core import InputError, atomic, check_output, folder, load_json, project, sha256, user_path
 
-# %% ../nbs/08_pipeline.ipynb #c006
+# %% ../nbs/08_pipeline.ipynb #c007
 STEPS = {
     '00_core': [],
     '01_data': [],
@@ -33,7 +33,7 @@ STEPS = {
 }
 STEPS['08_pipeline'] = list(STEPS)
 
-# %% ../nbs/08_pipeline.ipynb #c009
+# %% ../nbs/08_pipeline.ipynb #c010
 def nbs() -> Path:
     "The folder of the notebooks. Raises `InputError` outside of a checkout."
     if project() is None: raise InputError('There is no settings.ini of colorize here or above: run the report from inside a clone of the repository.')
@@ -53,7 +53,7 @@ def cells(
     except ValueError as e: raise InputError(f'{path} is no valid notebook ({e}): restore it, or mend its JSON.') from e
     return [(''.join(c['source']), c['metadata'].get('tags', [])) for c in nb['cells'] if c['cell_type'] == kind]
 
-# %% ../nbs/08_pipeline.ipynb #c010
+# %% ../nbs/08_pipeline.ipynb #c011
 def parameters(
     path: Path # .ipynb, as written or as executed
 ) -> dict[str, tuple]: # name -> (type's name or None, value)
@@ -66,13 +66,13 @@ def parameters(
             elif isinstance(node, ast.Assign): found[node.targets[0].id] = found.get(node.targets[0].id, [None])[0], ast.literal_eval(node.value)
     return found
 
-# %% ../nbs/08_pipeline.ipynb #c014
+# %% ../nbs/08_pipeline.ipynb #c015
 def _hint(word: str, words) -> str:
     "The nearest of the words that would have been right."
     near = get_close_matches(word, words, n=3, cutoff=.5)
     return f'did you mean {" or ".join(near)}?' if near else f'there is {", ".join(words) or "none"}.'
 
-# %% ../nbs/08_pipeline.ipynb #c015
+# %% ../nbs/08_pipeline.ipynb #c016
 def check_value(
     value, # as YAML or a caller gives it
     want: str|None # the annotation in the parameters cell
@@ -83,7 +83,7 @@ def check_value(
     if not isinstance(value, kind) or (isinstance(value, bool) and want in ('int', 'float')): raise ValueError(f'{value!r} is no {want}')
     return float(value) if want == 'float' else value
 
-# %% ../nbs/08_pipeline.ipynb #c016
+# %% ../nbs/08_pipeline.ipynb #c017
 def check_parameters(
     name: str, # the notebook's stem
     given: dict, # name -> value
@@ -97,14 +97,14 @@ def check_parameters(
         except ValueError as e: raise InputError(f'In {source}, parameter {key} of notebook {name} is {value!r}: give a value of type {known[key][0]}.') from e
     return checked
 
-# %% ../nbs/08_pipeline.ipynb #c019
+# %% ../nbs/08_pipeline.ipynb #c020
 def run_file(run: str) -> Path:
     "The YAML of a run. Raises `InputError` if there is none of that name."
     runs = {p.stem: p for p in sorted((nbs()/'runs').glob('*.yaml'))}
     if run not in runs: raise InputError(f'There is no run {run!r} in nbs/runs: {_hint(run, runs)}')
     return runs[run]
 
-# %% ../nbs/08_pipeline.ipynb #c020
+# %% ../nbs/08_pipeline.ipynb #c021
 def read_run(
     run: str = 'sample', # stem of a file in nbs/runs
     steps: dict = STEPS # the notebooks of the report
@@ -123,7 +123,7 @@ def read_run(
     given = {name: {k: v for k, v in dict(shared, run=run).items() if k in known[name]} | (asked.get(name) or {}) for name in steps}
     return {name: check_parameters(name, values, path) for name, values in given.items()}
 
-# %% ../nbs/08_pipeline.ipynb #c023
+# %% ../nbs/08_pipeline.ipynb #c024
 class NotebookFailed(InputError):
     "A notebook stopped with an error: the message says which, where, and what it said."
 
@@ -137,7 +137,7 @@ def _failure(name: str, error: Exception, copy: Path) -> str:
     where = f' in cell [{count}], under "{heading}"' if count else ''
     return f'Notebook {name} stopped{where}: {(text.strip().splitlines() or [text])[0].rstrip(".")}' + (f' (see {copy}).' if copy.exists() else '.')
 
-# %% ../nbs/08_pipeline.ipynb #c024
+# %% ../nbs/08_pipeline.ipynb #c025
 def tidy(
     nb # executed notebook (nbformat node), changed in place
 ): # the same, without times, random ids and addresses
@@ -149,7 +149,7 @@ def tidy(
             if 'text/plain' in o.get('data', {}): o.data['text/plain'] = re.sub(r' at 0x[0-9a-f]+', '', o.data['text/plain'])
     return nb
 
-# %% ../nbs/08_pipeline.ipynb #c026
+# %% ../nbs/08_pipeline.ipynb #c027
 _template = ("{% extends 'lab/index.html.j2' %}"
              + ''.join(f'{{% block html_head_js{b} %}}{{% endblock %}}' for b in ('', '_mathjax', '_mermaidjs')))
 
@@ -163,7 +163,7 @@ def to_html(
     exporter.log.setLevel('ERROR')  # it warns of every figure without alternative text
     return exporter.from_notebook_node(nb, resources=dict(metadata=dict(name=title)))[0]
 
-# %% ../nbs/08_pipeline.ipynb #c028
+# %% ../nbs/08_pipeline.ipynb #c029
 def run_notebook(
     name: str, # stem of a notebook in nbs/
     params: dict, # its parameters
@@ -185,7 +185,7 @@ def run_notebook(
     failed.unlink(missing_ok=True)
     return out
 
-# %% ../nbs/08_pipeline.ipynb #c033
+# %% ../nbs/08_pipeline.ipynb #c034
 def modules_used(
     code: str # of a notebook or a module
 ) -> list[Path]: # sorted
@@ -203,14 +203,14 @@ def modules_used(
         todo += [p.read_text(encoding='utf-8') for p in new]
     return sorted(found)
 
-# %% ../nbs/08_pipeline.ipynb #c035
+# %% ../nbs/08_pipeline.ipynb #c036
 def _content(path: Path) -> str:
     "Hash of a file's bytes; of a folder's names, sizes and times."
     if path.is_file(): return sha256(path)
     listing = sorted((p.relative_to(path).as_posix(), s.st_size, s.st_mtime_ns) for p in path.rglob('*') if p.is_file() and (s := p.stat()))
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
-# %% ../nbs/08_pipeline.ipynb #c036
+# %% ../nbs/08_pipeline.ipynb #c037
 def made_by(
     name: str, # a notebook's stem
     run: str
@@ -220,14 +220,14 @@ def made_by(
     files = {p.relative_to(root): p for p in sorted(root.rglob('*')) if p.is_file() and '.failed' not in p.name}
     return {r.as_posix(): p for r, p in files.items() if any(part.startswith(name[:3]) for part in r.parts)}
 
-# %% ../nbs/08_pipeline.ipynb #c037
+# %% ../nbs/08_pipeline.ipynb #c038
 def stamps(run: str) -> dict[str, tuple]: # path below results/<run> -> time and size
     "The files of a run, to see which of them a step writes."
     root = folder('results', run)
     return {p.relative_to(root).as_posix(): (s.st_mtime_ns, s.st_size) for p in sorted(root.rglob('*'))
             if p.is_file() and p.name[0] != '.' and p.name != 'index.html' and '.failed' not in p.name and (s := p.stat())}
 
-# %% ../nbs/08_pipeline.ipynb #c038
+# %% ../nbs/08_pipeline.ipynb #c039
 def asked_of(
     name: str, # a notebook's stem
     given: dict # its parameters, as the run gives them
@@ -238,7 +238,7 @@ def asked_of(
     return ({'its code': hashlib.sha256(code.encode()).hexdigest()} | {f'parameter {k}': repr(v) for k, v in values.items()}
             | {p.name: sha256(p) for p in modules_used(code)})
 
-# %% ../nbs/08_pipeline.ipynb #c039
+# %% ../nbs/08_pipeline.ipynb #c040
 def read_by(
     name: str, given: dict, # as for asked_of
     needs: list[str], # the steps that it reads from
@@ -252,7 +252,7 @@ def read_by(
     for n in needs: found |= {f: p for f, p in made_by(n, run).items() if p.suffix not in ('.ipynb', '.html')}
     return {k: _content(p) for k, p in found.items()}
 
-# %% ../nbs/08_pipeline.ipynb #c044
+# %% ../nbs/08_pipeline.ipynb #c045
 def why(
     then: dict, # the record of the last success: inputs, made
     now: dict, # what is asked, and what is read
@@ -264,7 +264,7 @@ def why(
     differ = [k for k in {**now, **then['inputs']} if now.get(k) != then['inputs'].get(k)]
     return f'{gone[0]} is gone' if gone else f'{differ[0]} changed' if differ else ''
 
-# %% ../nbs/08_pipeline.ipynb #c047
+# %% ../nbs/08_pipeline.ipynb #c048
 def show(value) -> str:
     "A value as a table shows it."
     if value is None: return 'not measured'
@@ -277,7 +277,7 @@ def _rows(value) -> list[dict]: # empty if it is none
     if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()): return [{'': k} | v for k, v in value.items()]
     return value if isinstance(value, list) and value and all(isinstance(v, dict) for v in value) else []
 
-# %% ../nbs/08_pipeline.ipynb #c048
+# %% ../nbs/08_pipeline.ipynb #c049
 def tables(
     metrics: dict|list # what a metrics file holds
 ) -> list[list[dict]]: # each a list of rows, alike in their keys
@@ -291,13 +291,13 @@ def tables(
     keys = [sorted(dict.fromkeys(k for r in rows for k in r), key=words_first(rows)) for rows in found]
     return [[{k: show(r[k]) if k in r else '' for k in ks} for r in rows] for rows, ks in zip(found, keys) if rows]
 
-# %% ../nbs/08_pipeline.ipynb #c050
+# %% ../nbs/08_pipeline.ipynb #c051
 def heading(path: Path) -> tuple[str, str]: # .ipynb
     "A notebook's H1 and the line below it; its name if it has none."
     lines = [l for source, _ in cells(path, 'markdown') for l in source.splitlines()] if path.exists() else []
     return tuple(next((l.removeprefix(mark) for l in lines if l.startswith(mark)), other) for mark, other in (('# ', path.stem), ('> ', '')))
 
-# %% ../nbs/08_pipeline.ipynb #c051
+# %% ../nbs/08_pipeline.ipynb #c052
 def section(name: str, run: str) -> dict:
     "What one step put into a run, for the page."
     root = folder('results', run)
@@ -310,7 +310,7 @@ def section(name: str, run: str) -> dict:
                 parameters={k: v for k, (_, v) in parameters(copy).items() if k != 'run'} if copy.exists() else {},
                 failed=next((p.name for p in [copy.with_suffix('.failed.ipynb')] if p.exists()), ''))
 
-# %% ../nbs/08_pipeline.ipynb #c054
+# %% ../nbs/08_pipeline.ipynb #c055
 def versions() -> dict[str, str]:
     "Python and the packages that decide the numbers."
     found = dict(python=sys.version.split()[0])
@@ -319,13 +319,13 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError: found[name] = 'not installed'
     return found
 
-# %% ../nbs/08_pipeline.ipynb #c055
+# %% ../nbs/08_pipeline.ipynb #c056
 def weights(run: str) -> dict[str, str]:
     "SHA-256 of the shipped model and of each model file of a run."
     files = [*sorted(folder('trained_model').glob('*.pth')), *sorted(folder('results', run).rglob('*.pth'))]
     return {p.relative_to(project()).as_posix(): sha256(p) for p in files if p.is_relative_to(project())}
 
-# %% ../nbs/08_pipeline.ipynb #c058
+# %% ../nbs/08_pipeline.ipynb #c059
 _css = '''
 :root { color-scheme: light dark; --bg: #fff; --fg: #1d2026; --dim: #667; --line: #dde; --link: #0b57d0 }
 @media (prefers-color-scheme: dark) { :root { --bg: #16181c; --fg: #e4e6ea; --dim: #99a; --line: #333a44; --link: #8ab4f8 } }
@@ -338,7 +338,7 @@ img { max-width: 100%; height: auto; background: #fff; border-radius: 8px; paddi
 th, td { border-bottom: 1px solid var(--line); padding: 4px 14px 4px 0; text-align: left; vertical-align: top } td:first-child { white-space: nowrap } code { font-size: 13px; overflow-wrap: anywhere }
 '''
 
-# %% ../nbs/08_pipeline.ipynb #c059
+# %% ../nbs/08_pipeline.ipynb #c060
 _page = '''<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>colorize: run {{ run }}</title><style>{{ css|safe }}</style></head><body>
@@ -368,7 +368,7 @@ _page = '''<!DOCTYPE html>
 </body></html>
 '''
 
-# %% ../nbs/08_pipeline.ipynb #c061
+# %% ../nbs/08_pipeline.ipynb #c062
 FIRST = ['05_colorize', '03_train', '04_loss_comparison', '06_fid', '07_temperature']
 
 def write_index(
@@ -383,7 +383,7 @@ def write_index(
     with atomic(folder('results', run, 'index.html')) as tmp: tmp.write_text(page, encoding='utf-8')
     return folder('results', run, 'index.html')
 
-# %% ../nbs/08_pipeline.ipynb #c064
+# %% ../nbs/08_pipeline.ipynb #c065
 class _Lines(ZeroReporter):
     "One line a notebook."
     def skip_uptodate(self, task): print(f'{task.name:20} up to date')
@@ -393,7 +393,7 @@ class _Lines(ZeroReporter):
     def add_success(self, task): print(f'{time.monotonic() - self.start:5.1f} s  ({task.meta["why"] or "asked for"})', flush=True)
     def add_failure(self, task, fail): print('stopped', flush=True)
 
-# %% ../nbs/08_pipeline.ipynb #c065
+# %% ../nbs/08_pipeline.ipynb #c066
 def step(
     name: str, given: dict, needs: list[str], run: str, # as for `read_by`
     errors: list # receives what stopped the step
@@ -414,7 +414,7 @@ def step(
         return not errors  # False: doit forgets the step and stops
     return dict(basename=name, actions=[action], task_dep=needs, uptodate=[up_to_date], meta=meta)
 
-# %% ../nbs/08_pipeline.ipynb #c066
+# %% ../nbs/08_pipeline.ipynb #c067
 def report(
     run: str = 'sample', # stem of a file in nbs/runs
     force: bool = False, # run every step, up to date or not

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from .core import InputError, atomic, folder, srgb_to_linear, user_path
 
-# %% ../nbs/07_temperature.ipynb #c012
+# %% ../nbs/07_temperature.ipynb #c013
 # where red and blue take these 8-bit levels at full strength: mid grey moves there as far as `adapt` moves it at warmth 100
 _KNOTS = np.array([0, 64, 128, 192, 255])
 _RED, _BLUE = np.array([0, 76, 148, 214, 255]), np.array([0, 42, 94, 158, 255])
@@ -34,7 +34,7 @@ def curve_table(
         return np.interp(x, fine, bent) if strength > 0 else np.interp(x, bent, fine)
     return np.stack([x, x, x] if strength == 0 else [channel(_RED), x, channel(_BLUE)], -1)
 
-# %% ../nbs/07_temperature.ipynb #c016
+# %% ../nbs/07_temperature.ipynb #c017
 def planck_xy(
     kelvin: float # 1667 to 25000
 ) -> tuple[float, float]: # CIE 1931 x, y
@@ -45,7 +45,7 @@ def planck_xy(
     x = np.polyval(of_t, 1/kelvin)
     return float(x), float(np.polyval(of_x, x))
 
-# %% ../nbs/07_temperature.ipynb #c020
+# %% ../nbs/07_temperature.ipynb #c021
 def _uv(mired):
     x, y = planck_xy(1e6/mired)
     return np.array([4*x, 6*y])/(-2*x + 12*y + 3)
@@ -60,7 +60,7 @@ def light(
     x, y = np.array([3*u, 2*v])/(2*u - 8*v + 4)
     return np.array([x/y, 1, (1 - x - y)/y])
 
-# %% ../nbs/07_temperature.ipynb #c023
+# %% ../nbs/07_temperature.ipynb #c024
 _BRADFORD = np.array([[.8951, .2664, -.1614], [-.7502, 1.7135, .0367], [.0389, -.0685, 1.0296]])
 
 def bradford(
@@ -70,7 +70,7 @@ def bradford(
     "Chromatic adaptation between two whites."
     return np.linalg.inv(_BRADFORD) @ np.diag((_BRADFORD @ target)/(_BRADFORD @ source)) @ _BRADFORD
 
-# %% ../nbs/07_temperature.ipynb #c025
+# %% ../nbs/07_temperature.ipynb #c026
 NEUTRAL = 6500 # kelvin: the light under which a picture stays as it is
 _RGB_TO_XYZ = np.array([[.412453, .357580, .180423], [.212671, .715160, .072169], [.019334, .119193, .950227]]) # linear sRGB, D65
 
@@ -86,7 +86,7 @@ def adaptation(
     a = np.linalg.inv(_RGB_TO_XYZ) @ bradford(source, target) @ _RGB_TO_XYZ
     return a/(_RGB_TO_XYZ[1] @ a.sum(1))
 
-# %% ../nbs/07_temperature.ipynb #c029
+# %% ../nbs/07_temperature.ipynb #c030
 def _show(
     rgb: np.ndarray, # n x 3 linear sRGB, float32
     matrix: np.ndarray, # 3x3 from `adaptation`
@@ -104,7 +104,7 @@ def _show(
     keep = np.minimum((1 - y)/np.maximum(high - y, tiny), y/np.maximum(y - low, tiny)).clip(0, 1) # this share of its chroma fits
     return ((out - y)*keep + y).clip(0, 1), int(np.count_nonzero((high > 1.001) | (low < -.001)))
 
-# %% ../nbs/07_temperature.ipynb #c032
+# %% ../nbs/07_temperature.ipynb #c033
 def linear_to_srgb(
     linear: np.ndarray # any shape, float in 0..1
 ) -> np.ndarray: # same shape and dtype, 0..1
@@ -126,7 +126,7 @@ def _encode(linear, dtype): # the way back
     s = linear_to_srgb(linear)
     return (s*65535 + .5).astype(np.uint16) if dtype == np.uint16 else s.astype(dtype)
 
-# %% ../nbs/07_temperature.ipynb #c034
+# %% ../nbs/07_temperature.ipynb #c035
 def _adapt(
     rgb: np.ndarray, # n x 3, changed in place; uint8, uint16 or float
     matrix: np.ndarray, # 3x3 from `adaptation`
@@ -141,7 +141,7 @@ def _adapt(
         outside += n
     return outside/len(rgb)
 
-# %% ../nbs/07_temperature.ipynb #c037
+# %% ../nbs/07_temperature.ipynb #c038
 def _curve(
     rgb: np.ndarray, # n x 3, changed in place; uint8, uint16 or float
     strength: float, # -1 to 1
@@ -153,7 +153,7 @@ def _curve(
     for c in (0, 2):
         rgb[:, c] = np.rint(table[:, c]*top).astype(rgb.dtype).take(rgb[:, c]) if whole else np.interp(rgb[:, c], np.linspace(0, 1, len(table)), table[:, c])
 
-# %% ../nbs/07_temperature.ipynb #c039
+# %% ../nbs/07_temperature.ipynb #c040
 def _check_dials(warmth, kelvin, tint, method, preserve):
     for name, value, low, high in (('warmth', warmth, -100, 100), ('kelvin', NEUTRAL if kelvin is None else kelvin, 1667, 25000), ('tint', tint, -100, 100)):
         if not (isinstance(value, Real) and low <= value <= high): raise InputError(f'{name} cannot be {value!r}: give a number from {low} to {high}.')
@@ -162,7 +162,7 @@ def _check_dials(warmth, kelvin, tint, method, preserve):
     if kelvin is not None and warmth: raise InputError('warmth and kelvin are two dials for one thing: give one of them.')
     if method == 'curve' and (kelvin is not None or tint): raise InputError('A curve knows no kelvin and no tint: give warmth alone, or use the method adapt.')
 
-# %% ../nbs/07_temperature.ipynb #c041
+# %% ../nbs/07_temperature.ipynb #c042
 def _pixels(photo) -> np.ndarray: # a fresh contiguous HxWx3 or HxWx4 array of the same dtype
     a = np.asarray(photo)
     if a.ndim == 2: a = a[..., None].repeat(3, -1)
@@ -171,7 +171,7 @@ def _pixels(photo) -> np.ndarray: # a fresh contiguous HxWx3 or HxWx4 array of t
     if a.dtype.kind == 'f' and not (a[..., :3].min() >= 0 and a[..., :3].max() <= 1): raise InputError('Float pixels must lie in 0..1: divide 8-bit values by 255, and mend what is not a number.')
     return np.array(a, order='C')
 
-# %% ../nbs/07_temperature.ipynb #c043
+# %% ../nbs/07_temperature.ipynb #c044
 def _open(path) -> Image.Image: # upright
     try:
         with Image.open(user_path(path)) as im: return ImageOps.exif_transpose(im)
@@ -190,7 +190,7 @@ def _pack(a: np.ndarray, like: Image.Image) -> Image.Image: # Pillow has no 16-b
     out.info = {k: v for k, v in like.info.items() if k not in drop}
     return out
 
-# %% ../nbs/07_temperature.ipynb #c045
+# %% ../nbs/07_temperature.ipynb #c046
 def _turn(pixels, warmth, kelvin, tint, method, preserve) -> float: # in place; the share that did not fit
     rgb = np.ascontiguousarray(pixels[..., :3]).reshape(-1, 3)
     share = _curve(rgb, warmth/100) or 0. if method == 'curve' else _adapt(rgb, adaptation(warmth, kelvin, tint), preserve)
@@ -214,7 +214,7 @@ def temperature(
     if warmth or tint or kelvin not in (None, NEUTRAL): _turn(pixels, **dials)
     return pixels
 
-# %% ../nbs/07_temperature.ipynb #c059
+# %% ../nbs/07_temperature.ipynb #c060
 def clipped_share(
     photo, # as for `temperature`
     **dials, # as for `temperature`
@@ -225,7 +225,7 @@ def clipped_share(
     if isinstance(photo, (str, Path)): photo = _open(photo)
     return _turn(_pixels(_unpack(photo) if isinstance(photo, Image.Image) else photo), **dials)
 
-# %% ../nbs/07_temperature.ipynb #c063
+# %% ../nbs/07_temperature.ipynb #c064
 def _save(im: Image.Image, path: Path):
     options = dict(quality=95, subsampling=0) if path.suffix.lower() in ('.jpg', '.jpeg') else {}
     im.save(path, exif=im.info.get('exif', b''), icc_profile=im.info.get('icc_profile'), **options)
@@ -246,7 +246,7 @@ def warm_and_cool(
         for tmp, w in ((warm, warmth), (cool, -warmth)): _save(temperature(im, w, **dials), tmp)
     return tuple(names)
 
-# %% ../nbs/07_temperature.ipynb #c066
+# %% ../nbs/07_temperature.ipynb #c067
 class _Callable(types.ModuleType): __call__ = staticmethod(temperature)
 
 if __name__ == 'colorize.temperature': sys.modules[__name__].__class__ = _Callable # not in the notebook itself

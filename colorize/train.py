@@ -26,7 +26,7 @@ from .data import Batches, ab_histogram, pack_dataset
 from .evaluate import colorfulness
 from .model import UNet, load_model, losses, make_model, read_weights, save_model
 
-# %% ../nbs/03_train.ipynb #c006
+# %% ../nbs/03_train.ipynb #c007
 def ab_error(
     pred: torch.Tensor, # a head's prediction; without `decode`, Nx2xhxw ab
     ab: torch.Tensor, # Nx2xHxW true ab
@@ -39,7 +39,7 @@ def chroma_ratio(pred: torch.Tensor, ab: torch.Tensor, decode=lambda pred: pred)
     "Mean predicted chroma over mean true chroma."
     return decode(pred).norm(dim=1).mean()/F.adaptive_avg_pool2d(ab, pred.shape[-2:]).norm(dim=1).mean()
 
-# %% ../nbs/03_train.ipynb #c009
+# %% ../nbs/03_train.ipynb #c010
 class EMA(Callback):
     "Average the weights after every step; validate with the average."
     order, run_valid = 70, False
@@ -54,7 +54,7 @@ class EMA(Callback):
     def before_validate(self): self.trained, self.learn.model = self.model, self.ema.module
     def after_validate(self): self.learn.model = self.trained
 
-# %% ../nbs/03_train.ipynb #c011
+# %% ../nbs/03_train.ipynb #c012
 class Checkpoint(Callback):
     "After every epoch, write what resuming needs, and the history so far."
     order = 80
@@ -83,14 +83,14 @@ class Checkpoint(Callback):
         learn.ema.state, self.history, self.start = state['ema'], state['history'], state['epoch']
         return self.start
 
-# %% ../nbs/03_train.ipynb #c013
+# %% ../nbs/03_train.ipynb #c014
 class StopOnNaN(Callback):
     "Stop with one sentence when the loss is no longer a number."
     run_valid = False
     def after_loss(self):
         if not torch.isfinite(self.loss): raise InputError(f'The loss became {self.loss.item()} in epoch {self.epoch + 1}, batch {self.iter}: use a lower lr; the last checkpoint is intact.')
 
-# %% ../nbs/03_train.ipynb #c015
+# %% ../nbs/03_train.ipynb #c016
 def make_learner(
     net: UNet,
     train: Batches,
@@ -105,7 +105,7 @@ def make_learner(
     return Learner(DataLoaders(train, valid), net.to(train.device, memory_format=torch.channels_last), loss_func=net.loss, opt_func=partial(OptimWrapper, opt=torch.optim.AdamW),
                    splitter=splitter, lr=lr, wd=.02, metrics=metrics, cbs=[EMA(ema_decay), StopOnNaN(), *cbs])
 
-# %% ../nbs/03_train.ipynb #c020
+# %% ../nbs/03_train.ipynb #c021
 @torch.no_grad()
 def tune_vividness(
     net: UNet, # with a Bins head
@@ -124,7 +124,7 @@ def tune_vividness(
         lo, hi = (mid, hi) if colour(lambda _, p: net.head.decode(p, mid)) < truth else (lo, mid)
     return round((lo + hi)/2, 2)
 
-# %% ../nbs/03_train.ipynb #c023
+# %% ../nbs/03_train.ipynb #c024
 def start_model(
     init: str, # shipped, imagenet, random, or a weights file
     loss: str,
@@ -142,7 +142,7 @@ def start_model(
     net.load_state_dict({k: v for k, v in old.items() if not k.startswith('head.')}, strict=False)
     return net
 
-# %% ../nbs/03_train.ipynb #c024
+# %% ../nbs/03_train.ipynb #c025
 def check_run(
     path_trained_model: str|Path, # as for `train`
     force: bool,
@@ -156,7 +156,7 @@ def check_run(
         if value <= 0: raise InputError(f'{name} is {value}: it must be above 0.')
     return out
 
-# %% ../nbs/03_train.ipynb #c025
+# %% ../nbs/03_train.ipynb #c026
 def train(
     dataset: str|Path = 'sample', # sample, a folder of colour photos, or one of fastai's named sets
     path_val: str|Path = '', # folder of validation photos; empty = a share of the dataset
@@ -197,7 +197,7 @@ def train(
     keep.path.unlink()
     return learn, keep.history
 
-# %% ../nbs/03_train.ipynb #c031
+# %% ../nbs/03_train.ipynb #c032
 def draw_history(
     history: list[dict] # a row an epoch
 ): # the matplotlib Figure
@@ -212,7 +212,7 @@ def draw_history(
     for ax, title in zip(axes, ('loss', 'ab error (Lab units)', 'chroma ratio (1 = truth)')): ax.set(title=title, xlabel='epoch')
     return fig
 
-# %% ../nbs/03_train.ipynb #c034
+# %% ../nbs/03_train.ipynb #c035
 @torch.no_grad()
 def validation_rows(
     net: UNet,

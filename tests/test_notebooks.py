@@ -62,3 +62,15 @@ def test_inference_is_light():
 @pytest.mark.parametrize('module', ['pipeline', 'cli'])
 def test_nothing_heavy_before_work_begins(module):
     assert not imported_by(f'import colorize.{module}') & {'torch', 'fastai', 'matplotlib', 'papermill', 'nbconvert', 'cv2'}
+
+@pytest.mark.parametrize('given, message', [(dict(rum='x'), "no parameter 'rum'"), (dict(run=3), 'give a value of type str')])
+def test_papermill_refuses_a_wrong_parameter(tmp_path, given, message):
+    import papermill
+    with pytest.raises(papermill.PapermillExecutionError, match=message):
+        papermill.execute_notebook(notebook('08_pipeline'), tmp_path/'out.ipynb', given, progress_bar=False, cwd=tmp_path)
+
+@pytest.mark.parametrize('path', with_parameters, ids=lambda p: p.stem)
+def test_parameters_are_checked(path):
+    sources = [source for source, _ in code_cells(path)]
+    at = next(i for i, (_, tags) in enumerate(code_cells(path)) if 'parameters' in tags)
+    assert path.stem not in STEPS or 'check_injected(globals())' in sources[at + 1]
