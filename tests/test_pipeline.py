@@ -205,16 +205,17 @@ def test_a_failing_notebook(toys, capsys):
 def test_ctrl_c(toys):
     write_nb(toys, '02_second', "import os, time\nfrom pathlib import Path\nPath('pid').write_text(str(os.getpid()))\ntime.sleep(100)")
     code = f'from colorize.pipeline import report; report("toy", steps={ {n: STEPS[n] for n in ("01_first", "02_second")} })'
-    p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=toys)
+    p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=toys,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background jobs ignore it
     until(lambda: (toys/'pid').exists() and (toys/'pid').read_text())
     p.send_signal(signal.SIGINT)
-    p.communicate(timeout=20)
+    p.communicate(timeout=60)
     assert p.returncode != 0
     assert record(toys) == ['01_first']
     assert not list((toys/'results'/'toy').glob('*02_second*')) and not list((toys/'results'/'toy').glob('.*.ipynb'))
     until(lambda: not alive(int((toys/'pid').read_text())))
 
-def until(done, seconds=30):
+def until(done, seconds=60):
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, 'waited in vain'
