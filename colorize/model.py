@@ -7,7 +7,7 @@ __all__ = ['losses', 'Regression', 'occupied_bins', 'class_weights', 'Bins', 'im
            'make_model', 'weights_hash', 'save_model', 'shipped_model', 'read_weights', 'load_model']
 
 # %% ../nbs/02_model.ipynb #c002
-import hashlib, json, os, pickle
+import hashlib, json, pickle
 from importlib.util import find_spec
 from pathlib import Path
 

@@ -21,7 +21,7 @@ from fastai.data.core import DataLoaders
 from fastai.optimizer import OptimWrapper
 from timm.utils import ModelEmaV3
 
-from .core import InputError, atomic, batch_lab_to_rgb, check_output, folder, image_grid, pick_device, save_json, user_path
+from .core import InputError, atomic, batch_lab_to_rgb, check_output, folder, pick_device, save_json, user_path
 from .data import Batches, ab_histogram, pack_dataset
 from .evaluate import colorfulness
 from .model import UNet, load_model, losses, make_model, read_weights, save_model
