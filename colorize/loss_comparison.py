@@ -26,12 +26,12 @@ def judge(
 def draw_comparison(
     history: dict[str, list[dict]] # name: a row an epoch
 ): # the matplotlib Figure
-    "ab error and chroma ratio by epoch, a line a loss."
+    "ab error and colorfulness by epoch, a line a loss."
     from matplotlib import pyplot as plt
     fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout='constrained')
     for name, rows in history.items():
-        for ax, key in zip(axes, ('ab_error', 'chroma_ratio')): ax.plot([r['epoch'] for r in rows], [r[key] for r in rows], marker='.', label=name)
-    axes[1].axhline(1, color='gray', lw=.8)
-    for ax, title in zip(axes, ('ab error (Lab units)', 'chroma ratio (1 = truth)')): ax.set(title=title, xlabel='epoch')
-    axes[0].legend()
+        for ax, key in zip(axes, ('ab_error', 'cf')): ax.plot([r['epoch'] for r in rows], [r[key] for r in rows], marker='.', label=name)
+    axes[1].axhline(rows[0]['cf_real'], color='gray', ls='--', label='truth')
+    for ax, title in zip(axes, ('ab error (Lab units)', 'colorfulness (8-bit levels)')): ax.set(title=title, xlabel='epoch')
+    fig.legend(*axes[1].get_legend_handles_labels(), loc='outside right center')
     return fig

@@ -73,6 +73,7 @@ others = [
     ('train --path-train photos --path-trained-model m.pth --device abacus', "no device 'abacus'"),
     ('train --path-train photos --path-trained-model m.pth --loss l3', "no loss 'l3'"),
     ('train --path-train photos --path-trained-model m.pth --n-epochs 0', 'must be above 0'),
+    ('train --path-train photos --path-trained-model m.pth --kid-every -1', '--kid-every'),
     ('train --path-train photos --path-trained-model m.pth --init broken.pth', 'broken.pth'),
     ('train --path-train photos --path-trained-model m.pth --init random --resume', 'resume'),
     ('report', 'inside a clone'),
@@ -118,3 +119,15 @@ def test_image_keeps_the_size(here):
     assert Image.open(here/'new'/'colour.png').size == (160, 120)
     assert say('image photos one.png -o new/all').exit_code == 0
     assert len([k for k in tree(here) if k.startswith('new/all/')]) == 4
+
+def test_kid_while_training(here, monkeypatch):
+    "Without Inception weights refused before the first step; with them, KID is among the numbers, but only where asked for."
+    from colorize import train
+    from colorize.core import InputError
+    def none(device): raise InputError('There are no weights.')
+    line = 'train --path-train photos --path-val photos --path-trained-model m.pth --size 32 --n-batches 2 --n-epochs 1'
+    monkeypatch.setattr(train, 'Inception', none)
+    assert say(f'{line} --kid-every 1').stderr == 'There are no weights.\n' and not list(here.glob('m.*'))
+    assert ' kid ' not in say(line).stdout.splitlines()[-1]
+    monkeypatch.setattr(train, 'Inception', lambda device: lambda photos: np.stack([p[::4, ::4].ravel()/255 for p in photos]))
+    assert re.search(r' hist_distance 0\.\d+  kid -?\d\S*$', say(f'{line} --kid-every 1 --force').stdout.splitlines()[-1])
