@@ -102,6 +102,7 @@ def validate(
     found = validate_model(path_val, path_trained_model, device)
     names = dict(n='photos', ab_error='ab error (Lab units)', de2000='ΔE2000', psnr='PSNR (dB)', cf='colorfulness', cf_real='colorfulness, true')
     for key, name in names.items(): typer.echo(f'{name:22}{found[key]:8.2f}' if key != 'n' else f'{name:22}{found[key]:5}')
+    for name, why in found['left_out']: typer.echo(f'Left out: {name} ({why})')
 
 # %% ../nbs/10_cli.ipynb #c016
 @app.command(epilog='Example: colorize evaluate photos/ colorized/ -o results/theirs')
@@ -113,7 +114,7 @@ def evaluate(
     floors: Annotated[str, Option(help='grey, mean ab, lookup, other, half chroma: names with commas between, all, or none. Each takes as long as the photos themselves.')] = 'all',
     n: Annotated[int, Option(min=0, help='At most so many photos, the first by content hash; 0: all.')] = 0,
     batch_size: Annotated[int, Option(min=1, help='Photos at a time through a network.')] = 16,
-    seed: Annotated[int, Option(help='Of the bootstrap, the subsets and the floors.')] = 42,
+    seed: Annotated[int, Option(min=0, help='Of the bootstrap, the subsets and the floors.')] = 42,
     device: Device = 'auto',
     force: Force = False,
 ):

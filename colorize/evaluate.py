@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['floor_names', 'far', 'cells', 'hues', 'fid_minimum', 'columns', 'squares', 'evaluation_set', 'recolor', 'Lazy',
            'mean_colours', 'floors', 'chosen_floors', 'crossed_floors', 'colorfulness', 'photo_metrics', 'color_table',
-           'hue_table', 'histogram_distance', 'balanced_auc', 'resample', 'statistics', 'fid', 'kid', 'fid_infinity',
-           'Judges', 'all_judges', 'measure', 'summarize', 'compare', 'metrics_table', 'tidy', 'provenance']
+           'hue_table', 'jensen_shannon', 'histogram_distance', 'balanced_auc', 'resample', 'statistics', 'fid', 'kid',
+           'fid_infinity', 'Judges', 'all_judges', 'measure', 'summarize', 'compare', 'metrics_table', 'tidy',
+           'provenance']
 
 # %% ../nbs/06_fid.ipynb #c002
 import os
@@ -18,9 +19,9 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from .core import InputError, pick_device, rgb_to_lab, threaded
+from .core import InputError, pick_device, rgb_to_lab, sha256, threaded
 from .data import chroma95, content_hash, open_photo
-from .networks import Cache, Classifier, Inception, Lpips, attempt
+from .networks import Cache, Classifier, Inception, Lpips, attempt, content
 
 # %% ../nbs/06_fid.ipynb #c007
 def squares(
@@ -167,23 +168,34 @@ def hue_table(
     "How much chroma lies in each 10° of hue. Chroma under 4 is what 8 bits leave of gray, and does not count."
     a, b = lab[..., 1].ravel(), lab[..., 2].ravel()
     chroma = np.hypot(a, b)
-    hue = (np.arctan2(b, a)*hues/(2*np.pi)).astype(int) % hues
+    hue = np.floor(np.arctan2(b, a)*hues/(2*np.pi)).astype(int) % hues
     return np.bincount(hue, np.where(chroma < 4, 0, chroma), hues)/len(a)
+
+def jensen_shannon(
+    p: np.ndarray, # ... x K, sums to 1
+    q: np.ndarray
+) -> np.ndarray: # 0: equal .. 1: nothing in common
+    "Jensen-Shannon distance, base 2. SciPy's is not a number where rounding makes equals differ by less than nothing."
+    from scipy.special import rel_entr
+    m = (p + q)/2
+    return np.sqrt(np.maximum((rel_entr(p, m) + rel_entr(q, m)).sum(-1)/2/np.log(2), 0))
 
 def histogram_distance(
     a: Sequence, # photos, HxWx3 uint8 each, of any sizes
     b: Sequence
 ) -> float: # 0: the same colours equally often .. 1: none in common
     "Jensen-Shannon distance (base 2) of two collections' ab histograms; every photo weighs the same."
-    from scipy.spatial.distance import jensenshannon
-    return float(jensenshannon(*(np.mean([color_table(rgb_to_lab(p)) for p in photos], 0) for photos in (a, b)), base=2))
+    return float(jensen_shannon(*(np.mean([color_table(rgb_to_lab(p)) for p in photos], 0, dtype=np.float64) for photos in (a, b))))
 
 # %% ../nbs/06_fid.ipynb #c034
-def _photo(rgb: np.ndarray) -> dict: # what is kept of any photo
+_of_photo = dict(cf=1, cf_abs=1, color=cells**2, hue=hues) # what is kept of any photo, and how many numbers
+_of_pair = dict(dict.fromkeys(('ab_error', 'ab_rmse', 'de2000', 'de2000_p95', 'psnr', 'ssim', 'auc'), 1), error=cells**2) # and of a pair beside that
+
+def _photo(rgb: np.ndarray) -> dict:
     lab = rgb_to_lab(rgb)
     return dict(cf=colorfulness(rgb), cf_abs=colorfulness(rgb, True), color=color_table(lab), hue=hue_table(lab))
 
-def _pair(real: np.ndarray, made: np.ndarray) -> dict: # what is kept of a pair beside that
+def _pair(real: np.ndarray, made: np.ndarray) -> dict:
     x, y = rgb_to_lab(real), rgb_to_lab(made)
     a, b = ((x[..., k].ravel() + 115)//10 for k in (1, 2))
     d = np.linalg.norm(x[..., 1:] - y[..., 1:], axis=-1).ravel().clip(max=far)
@@ -217,12 +229,11 @@ def statistics(
     w_made: np.ndarray
 ) -> dict[str, np.ndarray]: # name: R values
     "Every figure of the collections that needs no network, once for each row of weights."
-    from scipy.spatial.distance import jensenshannon
     from scipy.stats import entropy
     x, y = ({k: w @ v for k, v in side.items()} for side, w in ((real, w_real), (made, w_made)))
     bits = lambda hue: np.nan_to_num(entropy(np.maximum(hue, 1e-12*(hue.sum(1, keepdims=True) > 0)), base=2, axis=1))
     found = {k: v for k, v in y.items() if v.ndim == 1} | {f'{k}_real': x[k] for k in ('cf', 'cf_abs')}
-    found |= dict(hist_distance=jensenshannon(x['color'], y['color'], axis=1, base=2), cf_delta=abs(y['cf_abs'] - x['cf_abs']))
+    found |= dict(hist_distance=jensen_shannon(x['color'], y['color']), cf_delta=abs(y['cf_abs'] - x['cf_abs']))
     with np.errstate(invalid='ignore'): found |= dict(hue_entropy=bits(y['hue']), hue_entropy_real=bits(x['hue']))
     if 'error' in y: found['auc_balanced'] = balanced_auc(x['color'], y['error'])
     return found
@@ -303,6 +314,7 @@ class Judges(NamedTuple):
     inception: Inception|None = None # FID, KID
     lpips: Lpips|None = None # LPIPS
     classifier: Classifier|None = None # top-1 agreement
+    pixels: Cache|None = None # remembers what needs no network; None: nothing does
 
 def all_judges(
     device: str = 'auto', # auto, cpu, gpu, cuda or mps
@@ -312,7 +324,10 @@ def all_judges(
 ) -> tuple[Judges, list[str]]: # the judges, and a sentence for each that is missing
     "Every network that judges, as far as its weights can be had."
     found = [attempt(Inception, device, batch_size, cache, download), attempt(Lpips, device, cache, download), attempt(Classifier, device, batch_size, cache)]
-    return Judges(*(net for net, _ in found)), [why for _, why in found if why]
+    return Judges(*(net for net, _ in found), cache), [why for _, why in found if why]
+
+# What is remembered of pixels holds for this very code; a notebook, whose code may change any moment, remembers nothing.
+_code = ' '.join(sha256(Path(__file__).with_name(f))[:12] for f in ('evaluate.py', 'core.py')) if '__file__' in globals() else ''
 
 # %% ../nbs/06_fid.ipynb #c057
 def measure(
@@ -324,16 +339,19 @@ def measure(
     files: tuple[Sequence, Sequence]|None = None # what networks look at in place of the photos
 ) -> tuple[dict, dict]: # of the true and of the generated side: name -> N values, tables or features
     "What every photo and every pair says. Raises `InputError` where pairs are none."
+    if not len(real) or not len(made): raise InputError('There are no photos to compare: give some on both sides.')
     if paired and len(real) != len(made): raise InputError(f'There are {len(real)} true photos and {len(made)} colorized ones: give one for each.')
+    known = _code and judges.pixels or Cache()
+    def photo(rgb): return known.recall(f'photo {_code}', content(rgb), _of_photo, lambda: _photo(rgb))
     def pair(i):
         x, y = real[i], made[i]
         if x.shape != y.shape: raise InputError(f'Pair {i} differs in size, {x.shape[1]}x{x.shape[0]} and {y.shape[1]}x{y.shape[0]}: compare photos of the same size.')
-        a, b = _photo(x), _photo(y)
         more = dict(lpips=judges.lpips(x, y)) if judges.lpips else {}
-        return a, dict(b, **_pair(x, y), cf_gap=abs(a['cf'] - b['cf']), **more)
+        a, b = photo(x), photo(y)
+        return a, dict(b, **known.recall(f'pair {_code}', content(x) + content(y), _of_pair, lambda: _pair(x, y)), cf_gap=abs(a['cf'] - b['cf']), **more)
     bar = lambda work, n: tqdm(threaded(work, range(n)), label and f'{label}: pixels', n, disable=not label, unit='photo', leave=False)
     if paired: rows = zip(*bar(pair, len(real)))
-    else: rows = (bar(lambda i, s=s: _photo(s[i]), len(s)) for s in (real, made))
+    else: rows = (bar(lambda i, s=s: photo(s[i]), len(s)) for s in (real, made))
     sides = [{k: np.stack([r[k] for r in side]) for k in side[0]} for side in map(list, rows)]
     for name, net in dict(features=judges.inception, named=judges.classifier if paired else None).items():
         if net: sides = [dict(side, **{name: net(photos, label and f'{label}: {net.name.split()[0]}')}) for side, photos in zip(sides, files or (real, made))]
@@ -416,7 +434,7 @@ def provenance(
     from importlib.metadata import version
     on = pick_device(device)
     return dict(seed=seed, hardware=torch.cuda.get_device_name() if on == 'cuda' else on,
-                networks={k: dict(name=net.name, source=net.source) if net else None for k, net in judges._asdict().items()},
+                networks={k: dict(name=net.name, source=net.source) if net else None for k, net in judges._asdict().items() if k != 'pixels'},
                 inception_input='bilinear 299 px without antialiasing, as pytorch-fid',
                 kid='polynomial kernel, 100 subsets of at most half of N and 1,000; pairs by the paired estimator',
                 intervals='95 %, percentile bootstrap over photos, 1,000 samples',

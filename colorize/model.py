@@ -7,7 +7,7 @@ __all__ = ['losses', 'Regression', 'occupied_bins', 'class_weights', 'Bins', 'im
            'make_model', 'weights_hash', 'save_model', 'shipped_model', 'read_weights', 'load_model']
 
 # %% ../nbs/02_model.ipynb #c002
-import hashlib, json, pickle
+import hashlib, json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -207,7 +207,7 @@ def read_weights(path: str|Path|None = None) -> tuple[dict, dict]: # state dict 
     try:
         file = torch.load(path, map_location='cpu', weights_only=True)
         state, meta = file['state'], json.loads(file['meta'])
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as e:
+    except Exception as e: # torch's unpickler fails in many ways on what is no weights file
         raise InputError(f'{path} is no weights file of colorize, or it is damaged: train one, or get model_color.pth again.') from e
     if meta.get('sha256') != weights_hash(state): raise InputError(f'{path} is damaged (its hash does not match): get it again.')
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, meta

@@ -30,14 +30,15 @@ class Cache:
         path: str|Path|None = None # None: forget it when the process ends
     ):
         self.path, self.lock = path, Lock() # threads share the connection, and a transaction is one thread's
-        if path: Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if path: self._do(lambda: Path(path).parent.mkdir(parents=True, exist_ok=True))
         self._do(lambda: setattr(self, 'db', sqlite3.connect(path or ':memory:', timeout=60, check_same_thread=False)))
+        self._do(lambda: self.db.execute('pragma journal_mode = wal')) # a commit need not wait for the disk, and is still whole
         self._do(lambda: self.db.execute('create table if not exists seen (network text, content blob, value blob, primary key (network, content)) without rowid'))
 
     def _do(self, work):
         try:
             with self.lock: return work()
-        except sqlite3.Error as e: raise InputError(f'The cache {self.path} cannot be used ({e}): delete it, it will be made anew.') from e
+        except (sqlite3.Error, OSError) as e: raise InputError(f'The cache {self.path} cannot be used ({e}): delete it, it will be made anew.') from e
 
     def get(self,
         network: str, # `name` of a network
@@ -56,6 +57,20 @@ class Cache:
         def work():
             with self.db: self.db.executemany('insert or replace into seen values (?, ?, ?)', [(network, k, v.astype(np.float32).tobytes()) for k, v in rows.items()])
         self._do(work)
+
+    def recall(self,
+        network: str,
+        content: bytes,
+        layout: dict[str, int], # name -> how many numbers
+        work # () -> name -> numbers, if they are not known
+    ) -> dict: # name -> a number, or an array of them; float32 either way
+        "Several named results of one content: remembered, or worked out and kept."
+        if (flat := self.get(network, content, sum(layout.values()))) is None:
+            found = work()
+            flat = np.concatenate([np.ravel(found[k]) for k in layout]).astype(np.float32)
+            self.put(network, {content: flat})
+        parts = np.split(flat, np.cumsum([*layout.values()])[:-1])
+        return {k: p if len(p) > 1 else p[0] for k, p in zip(layout, parts)}
 
 def default_cache() -> Path:
     "`data/features.sqlite` of the checkout; outside of one, in the user's own cache folder."
@@ -102,6 +117,7 @@ class Network:
         x = torch.stack(list(batch.values())).to(self.device, memory_format=torch.channels_last)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False): y = self.forward(x)
         rows = dict(zip(batch, y.float().cpu().numpy()))
+        if not np.isfinite([r.sum() for r in rows.values()]).all(): raise InputError(f'The network {self.name.split()[0]} gave values that are not finite: use another device (device=cpu).')
         self.cache.put(self.name, rows)
         return rows
 
@@ -255,7 +271,9 @@ class Lpips:
         state = {k.removeprefix('features.'): v for k, v in state.items() if k.startswith('features.')}
         with warnings.catch_warnings(action='ignore'): net = LPIPS(net='alex', pnet_rand=True, verbose=False)
         slices = {name.rpartition('.')[2]: m for name, m in net.net.named_modules() if isinstance(m, torch.nn.Conv2d)}
-        for at, m in slices.items(): m.load_state_dict({k: state[f'{at}.{k}'] for k in ('weight', 'bias')})
+        try:
+            for at, m in slices.items(): m.load_state_dict({k: state[f'{at}.{k}'] for k in ('weight', 'bias')})
+        except (KeyError, RuntimeError) as e: raise InputError(f'The weights for LPIPS ({self.source}) are not those of AlexNet: delete alexnet-owt-7be5be79.pth from torch\'s cache.') from e
         self.net, self.name = net.eval().to(self.device), f'lpips alex {weights_hash(net.state_dict())[:16]}'
     @torch.inference_mode()
     def __call__(self,

@@ -273,9 +273,10 @@ def show(value) -> str:
     return ', '.join(f'{k} {show(v)}' for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 def _rows(value) -> list[dict]: # empty if it is none
-    "A list of rows, or rows by name, as rows."
-    if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()): return [{'': k} | v for k, v in value.items()]
-    return value if isinstance(value, list) and value and all(isinstance(v, dict) for v in value) else []
+    "A list of rows, or rows by name, as rows; intervals beside their values."
+    if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()): value = [{'': k} | v for k, v in value.items()]
+    if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in value): return []
+    return [{k: f'{show(v)} [{show(r["ci"][k])}]' if k in r.get('ci', ()) else v for k, v in r.items() if k != 'ci'} for r in value]
 
 # %% ../nbs/08_pipeline.ipynb #c049
 def tables(
@@ -289,7 +290,12 @@ def tables(
         found = [*filter(None, parts.values()), [dict(name=k, value=v) for k, v in single.items()]]
     words_first = lambda rows: lambda k: not any(isinstance(r.get(k), str) for r in rows)
     keys = [sorted(dict.fromkeys(k for r in rows for k in r), key=words_first(rows)) for rows in found]
-    return [[{k: show(r[k]) if k in r else '' for k in ks} for r in rows] for rows, ks in zip(found, keys) if rows]
+    text = [[{k: show(r[k]) if k in r else '' for k in ks} for r in rows] for rows, ks in zip(found, keys) if rows]
+    return [_turned(rows) if len(rows[0]) > 9 and '' in rows[0] else rows for rows in text]
+
+def _turned(rows: list[dict]) -> list[dict]: # a row a key
+    "A table on its side: what stood in the column without a name are the columns."
+    return [{'': k} | {r['']: r[k] for r in rows} for k in rows[0] if k]
 
 # %% ../nbs/08_pipeline.ipynb #c051
 def heading(path: Path) -> tuple[str, str]: # .ipynb

