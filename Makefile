@@ -41,5 +41,5 @@ lab: .venv/.ready
 	@$(BIN)/jupyter-lab nbs/00_core.ipynb
 
 clean:
-	@rm -rf data/packed data/features.sqlite
+	@rm -rf data/packed data/features.sqlite*
 	@find results -mindepth 1 -maxdepth 1 ! -name README.md ! -name reference -exec rm -rf {} +

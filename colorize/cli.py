@@ -123,7 +123,8 @@ def evaluate(
     found = evaluate_folders(real, generated, out or '', size, floors, n, device, batch_size, seed, force, bar=sys.stderr.isatty())
     typer.echo(found['table'].to_string())
     for note in found['notes']: typer.echo(note)
-    for name, why in found['left_out']: typer.echo(f'Left out: {name} ({why})')
+    for name, why in found['left_out'][:10]: typer.echo(f'Left out: {name} ({why})')
+    if len(found['left_out']) > 10: typer.echo(f'and {len(found["left_out"]) - 10} more, listed in metrics.json.')
     typer.echo(f'Written to {found["out"]}')
 
 # %% ../nbs/10_cli.ipynb #c018

@@ -6,11 +6,10 @@
 __all__ = ['floor_names', 'far', 'cells', 'hues', 'fid_minimum', 'columns', 'squares', 'evaluation_set', 'recolor', 'Lazy',
            'mean_colours', 'floors', 'chosen_floors', 'crossed_floors', 'colorfulness', 'photo_metrics', 'color_table',
            'hue_table', 'jensen_shannon', 'histogram_distance', 'balanced_auc', 'resample', 'statistics', 'fid', 'kid',
-           'fid_infinity', 'Judges', 'all_judges', 'measure', 'summarize', 'compare', 'metrics_table', 'tidy',
-           'provenance']
+           'fid_infinity', 'Judges', 'all_judges', 'measure', 'summarize', 'compare', 'real_halves', 'fid_remark',
+           'metrics_table', 'tidy', 'provenance']
 
 # %% ../nbs/06_fid.ipynb #c002
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from tqdm.auto import tqdm
 
 from .core import InputError, pick_device, rgb_to_lab, sha256, threaded
 from .data import chroma95, content_hash, open_photo
-from .networks import Cache, Classifier, Inception, Lpips, attempt, content
+from .networks import Cache, Classifier, Inception, Lpips, attempt, content, recall
 
 # %% ../nbs/06_fid.ipynb #c007
 def squares(
@@ -67,6 +66,7 @@ def recolor(
     lab[..., 1:] = ab
     return lab_to_rgb8(lab)
 
+# %% ../nbs/06_fid.ipynb #c011
 class Lazy(Sequence):
     "Photos that are made when they are asked for: a collection of any size in little memory."
     def __init__(self, items: Sequence, make): self.items, self.make = items, make # make: item -> HxWx3 uint8
@@ -84,6 +84,7 @@ def mean_colours(
     seen = np.flatnonzero(total[0])
     return total[1:].sum(1)/total[0].sum(), np.stack([np.interp(np.arange(101), seen, s[seen]/total[0][seen]) for s in total[1:]], 1)
 
+# %% ../nbs/06_fid.ipynb #c012
 def floors(
     real: Sequence, # true photos, HxWx3 uint8 each
     fit: Sequence, # other photos, from which averages and foreign colours are taken
@@ -98,7 +99,7 @@ def floors(
             'half chroma': lambda x, i: rgb_to_lab(x)[..., 1:]/2}
     return {name: Lazy(range(len(real)), lambda i, way=way: recolor(x := real[i], way(x, i))) for name, way in ways.items()}
 
-# %% ../nbs/06_fid.ipynb #c012
+# %% ../nbs/06_fid.ipynb #c014
 floor_names = ['grey', 'mean ab', 'lookup', 'other', 'half chroma']
 
 def chosen_floors(
@@ -109,7 +110,7 @@ def chosen_floors(
     if unknown := [t for t in names if t not in floor_names]: raise InputError(f'There is no floor {unknown[0]!r}: choose among {", ".join(floor_names)}, or say all.')
     return names
 
-# %% ../nbs/06_fid.ipynb #c015
+# %% ../nbs/06_fid.ipynb #c017
 def crossed_floors(
     real: Sequence, # HxWx3 uint8 each
     group: list[int], # the photo that each is from
@@ -120,10 +121,10 @@ def crossed_floors(
     if side.max() == 0: raise InputError('Floors need at least two photos, one to fit on and one to judge: give more photos.')
     hands = [Lazy(np.flatnonzero(side == s).tolist(), real.__getitem__) for s in (0, 1)]
     made = [floors(mine, yours, seed + k) for k, (mine, yours) in enumerate([hands, hands[::-1]])]
-    place = [(int(s), int(np.sum(side[:i] == s))) for i, s in enumerate(side)]
-    return {name: Lazy(place, lambda at, name=name: made[at[0]][name][at[1]]) for name in floor_names}
+    place = [(s, k) for s, k in zip(side.tolist(), np.where(side, np.cumsum(side), np.cumsum(1 - side)).tolist())]
+    return {name: Lazy(place, lambda at, name=name: made[at[0]][name][at[1] - 1]) for name in floor_names}
 
-# %% ../nbs/06_fid.ipynb #c021
+# %% ../nbs/06_fid.ipynb #c023
 def colorfulness(
     rgb: np.ndarray, # HxWx3 uint8
     absolute: bool = False # the variant that colorization papers compute: |R-G| and |(R+G)/2-B|
@@ -134,7 +135,7 @@ def colorfulness(
     if absolute: rg, yb = np.abs(rg), np.abs(yb)
     return float(np.hypot(rg.std(), yb.std()) + .3*np.hypot(rg.mean(), yb.mean()))
 
-# %% ../nbs/06_fid.ipynb #c024
+# %% ../nbs/06_fid.ipynb #c026
 far = 150 # ab distance at which Zhang's threshold sweep ends
 
 def photo_metrics(
@@ -152,7 +153,7 @@ def photo_metrics(
                 ssim=structural_similarity(real.astype(np.float32), made.astype(np.float32), channel_axis=-1, data_range=255),
                 auc=1 - distance.clip(max=far).mean()/far)
 
-# %% ../nbs/06_fid.ipynb #c028
+# %% ../nbs/06_fid.ipynb #c030
 cells, hues = 23, 36 # a side of the ab table (10 units each, the middle one around grey); 10° each
 
 def color_table(
@@ -187,7 +188,7 @@ def histogram_distance(
     "Jensen-Shannon distance (base 2) of two collections' ab histograms; every photo weighs the same."
     return float(jensen_shannon(*(np.mean([color_table(rgb_to_lab(p)) for p in photos], 0, dtype=np.float64) for photos in (a, b))))
 
-# %% ../nbs/06_fid.ipynb #c034
+# %% ../nbs/06_fid.ipynb #c036
 _of_photo = dict(cf=1, cf_abs=1, color=cells**2, hue=hues) # what is kept of any photo, and how many numbers
 _of_pair = dict(dict.fromkeys(('ab_error', 'ab_rmse', 'de2000', 'de2000_p95', 'psnr', 'ssim', 'auc'), 1), error=cells**2) # and of a pair beside that
 
@@ -211,7 +212,7 @@ def balanced_auc(
     w = np.divide(1, smooth, where=color > 0, out=np.zeros_like(smooth))
     return 1 - (w*error).sum(1)/(w*color).sum(1)/far
 
-# %% ../nbs/06_fid.ipynb #c036
+# %% ../nbs/06_fid.ipynb #c038
 def resample(
     group: Sequence, # the photo that each row is from
     times: int = 1000,
@@ -219,8 +220,8 @@ def resample(
 ) -> np.ndarray: # times x N weights, rows sum to 1
     "Bootstrap weights: photos drawn with replacement, the rows of one photo together."
     names, index = np.unique(group, return_inverse=True)
-    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1/len(names)), times)[:, index]
-    return (counts/counts.sum(1, keepdims=True)).astype(np.float32)
+    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1/len(names)), times)[:, index].astype(np.float32)
+    return counts/counts.sum(1, keepdims=True)
 
 def statistics(
     real: dict, # name: N values or N tables
@@ -238,12 +239,18 @@ def statistics(
     if 'error' in y: found['auc_balanced'] = balanced_auc(x['color'], y['error'])
     return found
 
-# %% ../nbs/06_fid.ipynb #c041
+# %% ../nbs/06_fid.ipynb #c043
 def _check_features(*sets):
     for f in sets:
         if f.ndim != 2 or len(f) < 2: raise InputError(f'A distance between collections needs at least 2 photos on each side, not {len(f)}: give more photos.')
         if not np.isfinite(f).all(): raise InputError('The features hold values that are not finite: were they made by another network, or on a faulty device?')
     if len({f.shape[1] for f in sets}) > 1: raise InputError(f'Features of {" and ".join(str(f.shape[1]) for f in sets)} numbers cannot be compared: make both with the same network.')
+
+def _root(f: np.ndarray, mean: np.ndarray) -> np.ndarray: # RxD float64, R at most D
+    "R of which RᵀR is the covariance of `f`: the centred rows if these are few, else the covariance's root, summed a thousand rows at a time."
+    if len(f) <= f.shape[1]: return (f - mean)/np.sqrt(len(f) - 1)
+    w, v = np.linalg.eigh(sum((c := f[k:k + 1000] - mean).T @ c for k in range(0, len(f), 1000))/(len(f) - 1))
+    return np.sqrt(w.clip(0))[:, None]*v.T
 
 def fid(
     a: np.ndarray, # N x D features, a photo a row
@@ -251,18 +258,12 @@ def fid(
 ) -> float: # 0 or more; lower is closer
     "Fréchet distance between Gaussians fitted to two sets of features (Heusel et al. 2017)."
     _check_features(a, b)
-    roots = []
-    for f in (np.asarray(a, np.float64), np.asarray(b, np.float64)):
-        root = (f - f.mean(0))/np.sqrt(len(f) - 1)
-        if len(f) > f.shape[1]: # a smaller root of the same covariance
-            w, v = np.linalg.eigh(root.T @ root)
-            root = np.sqrt(w.clip(0))[:, None]*v.T
-        roots.append(root)
-    A, B = roots
-    d2 = np.sum((np.mean(a, 0, dtype=np.float64) - np.mean(b, 0, dtype=np.float64))**2) + np.sum(A**2) + np.sum(B**2)
+    means = [np.mean(f, 0, dtype=np.float64) for f in (a, b)]
+    A, B = (_root(f, m) for f, m in zip((a, b), means))
+    d2 = np.sum((means[0] - means[1])**2) + np.sum(A**2) + np.sum(B**2)
     return max(float(d2 - 2*np.linalg.svd(A @ B.T, compute_uv=False).sum()), 0.)
 
-# %% ../nbs/06_fid.ipynb #c047
+# %% ../nbs/06_fid.ipynb #c049
 def kid(
     a: np.ndarray, # N x D features, a photo a row
     b: np.ndarray, # M x D
@@ -288,7 +289,7 @@ def kid(
         values.append(off(k(x, x)) + off(k(y, y)) - 2*(off(xy) if paired else xy.mean()))
     return float(np.mean(values)), float(np.std(values))
 
-# %% ../nbs/06_fid.ipynb #c052
+# %% ../nbs/06_fid.ipynb #c054
 def fid_infinity(
     a: np.ndarray, # N x D features, a photo a row
     b: np.ndarray, # M x D
@@ -308,7 +309,7 @@ def fid_infinity(
     n, d = np.array(rows).T
     return float(np.polyfit(1/n, d, 1)[1]), rows
 
-# %% ../nbs/06_fid.ipynb #c055
+# %% ../nbs/06_fid.ipynb #c057
 class Judges(NamedTuple):
     "The networks that judge; None is not measured."
     inception: Inception|None = None # FID, KID
@@ -329,7 +330,7 @@ def all_judges(
 # What is remembered of pixels holds for this very code; a notebook, whose code may change any moment, remembers nothing.
 _code = ' '.join(sha256(Path(__file__).with_name(f))[:12] for f in ('evaluate.py', 'core.py')) if '__file__' in globals() else ''
 
-# %% ../nbs/06_fid.ipynb #c057
+# %% ../nbs/06_fid.ipynb #c059
 def measure(
     real: Sequence, # true photos, HxWx3 uint8 each
     made: Sequence, # generated ones
@@ -341,29 +342,34 @@ def measure(
     "What every photo and every pair says. Raises `InputError` where pairs are none."
     if not len(real) or not len(made): raise InputError('There are no photos to compare: give some on both sides.')
     if paired and len(real) != len(made): raise InputError(f'There are {len(real)} true photos and {len(made)} colorized ones: give one for each.')
-    known = _code and judges.pixels or Cache()
-    def photo(rgb): return known.recall(f'photo {_code}', content(rgb), _of_photo, lambda: _photo(rgb))
+    known = judges.pixels if judges.pixels and _code else Cache()
+    def photo(rgb): return recall(known, f'photo {_code}', content(rgb), _of_photo, lambda: _photo(rgb))
     def pair(i):
         x, y = real[i], made[i]
         if x.shape != y.shape: raise InputError(f'Pair {i} differs in size, {x.shape[1]}x{x.shape[0]} and {y.shape[1]}x{y.shape[0]}: compare photos of the same size.')
         more = dict(lpips=judges.lpips(x, y)) if judges.lpips else {}
         a, b = photo(x), photo(y)
-        return a, dict(b, **known.recall(f'pair {_code}', content(x) + content(y), _of_pair, lambda: _pair(x, y)), cf_gap=abs(a['cf'] - b['cf']), **more)
-    bar = lambda work, n: tqdm(threaded(work, range(n)), label and f'{label}: pixels', n, disable=not label, unit='photo', leave=False)
-    if paired: rows = zip(*bar(pair, len(real)))
-    else: rows = (bar(lambda i, s=s: photo(s[i]), len(s)) for s in (real, made))
-    sides = [{k: np.stack([r[k] for r in side]) for k in side[0]} for side in map(list, rows)]
+        return a, dict(b, **recall(known, f'pair {_code}', content(x) + content(y), _of_pair, lambda: _pair(x, y)), cf_gap=abs(a['cf'] - b['cf']), **more)
+    sides = [{}, {}]
+    def fill(to, work, n):
+        for i, rows in enumerate(tqdm(threaded(work, range(n)), label and f'{label}: pixels', n, disable=not label, unit='photo', leave=False)):
+            for side, row in zip(to, rows):
+                for k, v in row.items(): side.setdefault(k, np.empty((n, *np.shape(v)), np.float32))[i] = v
+    if paired: fill(sides, pair, len(real))
+    else:
+        for side, photos in zip(sides, (real, made)): fill([side], lambda i: [photo(photos[i])], len(photos))
     for name, net in dict(features=judges.inception, named=judges.classifier if paired else None).items():
         if net: sides = [dict(side, **{name: net(photos, label and f'{label}: {net.name.split()[0]}')}) for side, photos in zip(sides, files or (real, made))]
     if 'named' in sides[1]: sides[1]['top1'] = (sides[0].pop('named') == sides[1].pop('named'))[:, 0].astype(float)
     return tuple(sides)
 
-# %% ../nbs/06_fid.ipynb #c058
+# %% ../nbs/06_fid.ipynb #c060
 def summarize(
     real: dict, # as `measure` gave it
     made: dict,
     paired: bool = True,
-    group: Sequence|None = None, # the photo that each is from; None: each is one
+    group: Sequence|None = None, # the photo that each true one is from; None: each is one
+    group_made: Sequence|None = None, # the same of the generated ones, where they are no pairs
     seed: int = 42, # of the bootstrap, and of KID's subsets
     times: int = 1000 # bootstrap samples
 ) -> dict: # n, every figure (None: not measured), and `ci`: name -> [low, high], 95 %
@@ -373,14 +379,16 @@ def summarize(
     n, m = len(real['cf']), len(made['cf'])
     one = statistics(real, made, np.full((1, n), 1/n), np.full((1, m), 1/m))
     w = resample(range(n) if group is None else group, times, seed)
-    spread = statistics(real, made, w, w if paired else resample(range(m), times, seed + 1))
+    spread = statistics(real, made, w, w if paired else resample(range(m) if group_made is None else group_made, times, seed + 1))
     found = dict.fromkeys(columns) | dict(n=min(n, m)) | {k: float(v[0]) for k, v in one.items()}
-    found['ci'] = {k: [float(q) for q in np.percentile(v, [2.5, 97.5])] for k, v in spread.items()}
+    # resampling adds the bias of few photos once more: taken out, so that the interval lies around the figure
+    found['ci'] = {k: [float(q) for q in np.percentile(v, [2.5, 97.5]) - v.mean() + found[k]] for k, v in spread.items()}
     if fa is not None and min(n, m) > 1:
         found |= dict(fid=fid(fa, fb), **dict(zip(('kid', 'kid_std'), kid(fa, fb, paired=paired, seed=seed))))
         if min(n, m) >= 16: found['fid_infinity'] = fid_infinity(fa, fb, paired, seed=seed)[0]
     return found
 
+# %% ../nbs/06_fid.ipynb #c061
 def compare(
     real: Sequence, # true photos, HxWx3 uint8 each
     made: Sequence, # the same photos, colorized; any photos if not `paired`
@@ -391,11 +399,25 @@ def compare(
     label: str = '' # of the progress bars; none: no bars
 ) -> dict: # as `summarize`
     "Every number for two collections."
-    return summarize(*measure(real, made, judges, paired, label), paired, group, seed)
+    return summarize(*measure(real, made, judges, paired, label), paired, group, seed=seed)
+
+def real_halves(
+    real: dict, # the true side, as `measure` gave it
+    group: Sequence, # the photo that each is from
+    seed: int = 42
+) -> dict: # as `summarize`
+    "What two collections of real photos are apart: every other photo against the rest."
+    side = np.unique(group, return_inverse=True)[1] % 2
+    return summarize(*({k: v[side == s] for k, v in real.items()} for s in (0, 1)), False, *(np.asarray(group)[side == s] for s in (0, 1)), seed=seed)
 
 fid_minimum = 2048 # photos: with fewer than features the covariances are singular
 
-# %% ../nbs/06_fid.ipynb #c060
+def fid_remark(n: int) -> str: # n: photos on each side
+    "What has to be said beside a FID."
+    if n < fid_minimum: return f'N = {n} is under {fid_minimum}: FID and FID∞ are biased, and only columns of pairs with the same N may be compared (not real halves); read KID.'
+    return f'N = {n}: comparable only with figures of the same N and preprocessing.'
+
+# %% ../nbs/06_fid.ipynb #c063
 columns = dict(n='N', kid='KID ×10³ ↓', kid_std='± (subsets)', fid='FID ↓', fid_infinity='FID∞ ↓', lpips='LPIPS ↓', top1='same thing named ↑', hist_distance='ab histogram ↓',
                hue_entropy='hue entropy (bits)', de2000='ΔE2000 ↓', de2000_p95='ΔE2000 p95 ↓', ab_error='ab error ↓', auc='AuC ↑', auc_balanced='AuC, balanced ↑',
                cf='CF', cf_abs='CF abs', cf_gap='CF gap ↓', cf_delta='ΔCF abs ↓', psnr='PSNR (dB) ↑', ssim='SSIM ↑')
@@ -414,7 +436,7 @@ def metrics_table(
         return f'{v*scale:.{digits}f}{low_high}'
     return pd.DataFrame({name: [show(k, name) for k in columns] for name in rows}, index=list(columns.values()))
 
-# %% ../nbs/06_fid.ipynb #c062
+# %% ../nbs/06_fid.ipynb #c065
 def tidy(
     found: dict # what `compare` gave
 ) -> dict: # ready for JSON
@@ -434,8 +456,8 @@ def provenance(
     from importlib.metadata import version
     on = pick_device(device)
     return dict(seed=seed, hardware=torch.cuda.get_device_name() if on == 'cuda' else on,
-                networks={k: dict(name=net.name, source=net.source) if net else None for k, net in judges._asdict().items() if k != 'pixels'},
+                networks={k: net.name if net else None for k, net in judges._asdict().items() if k != 'pixels'},
                 inception_input='bilinear 299 px without antialiasing, as pytorch-fid',
                 kid='polynomial kernel, 100 subsets of at most half of N and 1,000; pairs by the paired estimator',
-                intervals='95 %, percentile bootstrap over photos, 1,000 samples',
+                intervals='95 %, bootstrap over photos, 1,000 samples, percentiles less the bias of resampling',
                 versions={p: version(p) for p in ('torch', 'pytorch-fid', 'scikit-image', 'lpips')})

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .core import InputError, atomic, check_output, folder, image_grid, save_figure, save_json, sha256, threaded, user_path
+from .core import InputError, atomic, check_output, folder, image_grid, pick_device, save_figure, save_json, sha256, threaded, user_path
 from .data import chroma95, content_hash, find_photos, open_photo, sample_photos
-from .evaluate import Judges, Lazy, all_judges, chosen_floors, compare, crossed_floors, evaluation_set, fid_minimum, measure, metrics_table, provenance, recolor, squares, summarize, tidy
+from .evaluate import Judges, Lazy, all_judges, chosen_floors, compare, crossed_floors, evaluation_set, fid_remark, measure, metrics_table, provenance, real_halves, recolor, squares, summarize, tidy
 from .networks import Cache, default_cache
 
 # %% ../nbs/06b_folders.ipynb #c006
@@ -86,7 +86,7 @@ def held(
 def colorized(
     pairs: list[tuple[Path, None]], # true photos
     model: str|Path|None, # weights file; None: the shipped one
-    out: Path, # folder that receives a PNG for each
+    out: Path, # folder that receives a PNG for each; older PNGs in it are removed
     size: int, # px of the centre square
     device: str = 'auto',
     bar: bool = False # show a progress bar?
@@ -94,6 +94,7 @@ def colorized(
     "Colorize the gray centre square of each photo into a PNG."
     from colorize.infer import Colorizer, save_photo
     color, made = Colorizer(model, device), []
+    for old in out.glob('*.png'): old.unlink() # of an earlier evaluation
     gray = lambda p: recolor(squares(open_photo(p), size)[0], 0)[..., 0]
     names = Counter(p.stem for p, _ in pairs)
     for (path, _), g in zip(pairs, tqdm(threaded(gray, [p for p, _ in pairs]), 'colorize', len(pairs), disable=not bar, leave=False)):
@@ -152,10 +153,10 @@ def gather(
     few = lambda pairs: sorted(sorted(pairs, key=lambda p: content_hash(p[0]))[:n], key=lambda p: str(p[0])) if n else pairs
     if user_path(made).is_file(): return few([(p, None) for p in find_photos(real)]), [], []
     pairs, lonely, strange = pair_files(real, made)
-    if pairs: return few(pairs), [], [(p, 'no photo of its name on the other side') for p in lonely + strange]
-    return few([(p, None) for p in lonely]), few([(p, None) for p in strange]), []
+    if len(pairs) > 1: return few(pairs), [], [(p, f'no photo of its name in {Path(other).name}') for side, other in ((lonely, made), (strange, real)) for p in side]
+    return few([(p, None) for p in find_photos(real)]), few([(p, None) for p in find_photos(made)]), [] # one common name may be chance
 
-def _places(real, made, out, size, seed, force):
+def _places(real, made, out, size, seed):
     "Where things are, checked before the work. Raises `InputError`."
     model = user_path(made) if user_path(made).is_file() else None
     out = user_path(out) if out else folder('results', 'evaluation')
@@ -165,18 +166,20 @@ def _places(real, made, out, size, seed, force):
     if any(out.is_relative_to(d) for d in (user_path(real), user_path(made)) if d.is_dir()): raise InputError(f'{out} lies in a folder that is being judged: choose another place for the results.')
     return out, size, model
 
+def _short(path, *roots): return path.relative_to(next(d for d in roots if path.is_relative_to(d))).as_posix()
+
 def _check_empty(out: Path, force: bool):
     for name in ('metrics.json', 'photos.csv', 'spread.png', 'worst.png', 'generated'): check_output(out/name, force)
 
 # %% ../nbs/06b_folders.ipynb #c022
-def _remarks(sides: list[dict], made: dict, n: int, inception: bool) -> list[str]:
+def _remarks(sides: list[dict], made: dict, n: int, inception: bool, paired: bool) -> list[str]:
     "What a reader of the numbers has to know."
     say = lambda s: f'{", ".join(f"{c} {f}" for f, c in s["formats"].items())}, {"x".join(map(str, s["smallest"]))} to {"x".join(map(str, s["largest"]))} px'
     notes = [f'{name}: {say(s)}.' for name, s in zip(('True photos', 'Generated'), sides)]
     if len(sides) > 1 and {'jpg', 'jpeg'} & {*sides[1]['formats']}: notes.append('Generated photos in JPEG: the format alone moves FID; keep PNG.')
     if gray := int((made['hue'].sum(1) == 0).sum()): notes.append(f'{gray} of the generated photos {"is" if gray == 1 else "are"} gray.')
-    if inception and n < fid_minimum: notes.append(f'N = {n} is under {fid_minimum}: FID (and FID∞) is biased and good only for comparing columns of this table; read KID.')
-    return notes
+    if not paired: notes.append('If the generated photos were made from these true ones, give them the same names: taken for strangers, KID comes out too low. The floors are pairs: their FID starts from 0, that of strangers does not.')
+    return notes + [fid_remark(n)]*inception
 
 def write_evaluation(
     found: dict, # what the JSON holds
@@ -195,6 +198,13 @@ def write_evaluation(
     for name, fig in figures.items(): save_figure(fig, out/f'{name}.png')
     with atomic(out/'photos.csv') as tmp: table.round(5).to_csv(tmp, index=False)
     save_json(dict(found, per_photo=[{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in table.to_dict('records')]), out/'metrics.json')
+def _floors(pairs: list[tuple], x: Lazy, size: int, seed: int) -> dict: # name -> what pixels are compared with, and what networks look at
+    "Floors of the photos as they are compared, and of whole photos where these are larger."
+    from_x = crossed_floors(held(x), range(len(pairs)), seed)
+    reduced = not size and any(Image.open(p[0]).size != im.shape[1::-1] for p, im in zip(pairs, x))
+    whole = crossed_floors(Lazy(pairs, lambda p: np.asarray(open_photo(p[0]))), range(len(pairs)), seed) if reduced else from_x
+    kept = {name: held(photos) for name, photos in from_x.items()}
+    return {name: (kept[name], whole[name] if reduced else kept[name]) for name in kept}
 
 # %% ../nbs/06b_folders.ipynb #c023
 def evaluate_folders(
@@ -212,12 +222,11 @@ def evaluate_folders(
     bar: bool = False # show progress bars?
 ) -> dict: # metrics (name -> figures), notes, left_out, and how they were made; table: to be shown
     "Compare two collections of photos by every figure there is, beside the floors; write it down."
-    out, size, model = _places(real, made, out, size, seed, force)
-    wanted = chosen_floors(floors)
+    out, size, model = _places(real, made, out, size, seed)
+    wanted, device = chosen_floors(floors), pick_device(device)
     pairs, others, left_out = gather(real, made, n)
     _check_empty(out, force)
-    pairs, bad, about = usable(pairs)
-    if others: others, bad2, about2 = usable(others, gray=True); bad += bad2; about += about2
+    (pairs, bad, about), (others, bad2, about2) = usable(pairs), usable(others, gray=True) if others else ([], [], [])
     judges, missing = (judges, []) if judges else all_judges(device, batch_size, Cache(default_cache()))
     if model: pairs = colorized(pairs, model, out/'generated', size, device, bar)
     paired, side = not others, 0 if others else 1
@@ -225,14 +234,16 @@ def evaluate_folders(
     files = None if size else ([p[0] for p in pairs], [p[side] for p in others or pairs])
     sides = measure(x, y, judges, paired, bar and Path(made).name, files)
     rows = {'generated': summarize(*sides, paired, seed=seed)}
-    made_up = crossed_floors(held(x), range(len(pairs)), seed) if wanted else {}
-    rows |= {name: compare(x, held(made_up[name]), judges, seed=seed, label=bar and name) for name in wanted}
-    if len(pairs) > 3: rows['real halves'] = summarize(*({k: v[i::2] for k, v in sides[0].items()} for i in (0, 1)), paired=False, seed=seed)
+    for name, (floor, whole) in _floors(pairs, x, size, seed).items() if wanted else ():
+        if name in wanted: rows[name] = summarize(*measure(x, floor, judges, label=bar and name, files=files and (files[0], whole)), seed=seed)
+    if len(pairs) > 3: rows['real halves'] = real_halves(sides[0], range(len(pairs)), seed)
     rows['truth'] = dict(n=len(pairs), **{k: rows['generated'][f'{k}_real'] for k in ('cf', 'cf_abs', 'hue_entropy')})
-    notes = [f'No names agree: {len(pairs)} true and {len(others)} generated photos are compared as collections.']*(not paired) + _remarks(about, sides[1], rows['generated']['n'], bool(judges.inception))
-    name = lambda p: p.relative_to(next(d for d in (user_path(real), user_path(made), out) if p.is_relative_to(d))).as_posix()
-    found = dict(provenance(judges, device, seed), metrics={k: tidy(r) for k, r in rows.items()}, notes=notes + missing, left_out=[(name(p), why) for p, why in left_out + bad], n=len(pairs),
-                 paired=paired, size=size, real=user_path(real).name, generated=user_path(made).name, model_sha256=sha256(model) if model else None)
+    notes = [f'No names agree: {len(pairs)} true and {len(others)} generated photos are compared as collections.']*(not paired) + _remarks(about + about2, sides[1], rows['generated']['n'], bool(judges.inception), paired)
+    name = lambda p: _short(p, user_path(real), user_path(made), out)
+    found = dict(provenance(judges, device, seed), metrics={k: tidy(r) for k, r in rows.items()}, notes=notes + missing, left_out=[(name(p), why) for p, why in left_out + bad + bad2], n=len(pairs),
+                 paired=paired, size=size,
+                 preprocessing=f'centre squares of {size} px, Pillow bicubic, antialiased' if size else f'whole files; for pixel figures reduced to the smaller of a pair and {largest} px, Pillow bicubic, antialiased',
+                 real=user_path(real).name, generated=user_path(made).name, model_sha256=sha256(model) if model else None)
     write_evaluation(found, ([name(p[0]) for p in pairs], [name(p[side]) for p in others or pairs]), sides, (x, y), out)
     return found | dict(table=metrics_table(rows, ['generated']), out=out)
 

@@ -328,7 +328,7 @@ def test_features_of_other_weights(bad, monkeypatch, toy):
         monkeypatch.setattr(folders, 'all_judges', lambda *_: (Judges(net), []))
         assert say(f'evaluate real made -o out{k} --floors none').exit_code == 0
         found.append(written(bad/f'out{k}'))
-    assert [f['networks']['inception']['name'] for f in found] == ['toy 1.0', 'toy 3.0', 'toy 1.0'] and nets[1].looked > 0 == nets[2].looked
+    assert [f['networks']['inception'] for f in found] == ['toy 1.0', 'toy 3.0', 'toy 1.0'] and nets[1].looked > 0 == nets[2].looked
     a, b, c = (f['metrics']['generated']['fid'] for f in found)
     assert b == pytest.approx(9*a, abs=1e-3) and a == c
 
