@@ -73,22 +73,23 @@ def content_hash(path: Path) -> str: # 64 hex digits
 def split_photos(
     paths: list[Path],
     valid_pct: int = 10 # share of photos for validation, in percent
-) -> tuple[list[Path], list[Path]]: # training, validation: never empty if there are two photos
+) -> tuple[list[Path], list[Path]]: # training; validation, in the order of content; never empty if there are two photos
     "Split by content: stable when photos are added, copies stay together."
     by_hash = sorted((content_hash(p), p) for p in paths)
     cut = sum(int(h[:8], 16) < valid_pct/100 * 2**32 for h, _ in by_hash)
     cut = min(max(cut, 1), len(paths) - 1)
-    return sorted(p for _, p in by_hash[cut:]), sorted(p for _, p in by_hash[:cut])
+    return sorted(p for _, p in by_hash[cut:]), [p for _, p in by_hash[:cut]]
 
 def gather(
     dataset: str|Path = 'sample', # sample, a folder, or one of fastai's named sets
     path_val: str|Path = '' # folder of validation photos; empty = split the dataset
-) -> tuple[list[Path], list[Path]]: # training, validation
+) -> tuple[list[Path], list[Path]]: # training; validation, in the order of content: its first photos are a fair choice
     "The photos of a dataset, in two parts. Raises `InputError` where there are too few."
     root = None if str(dataset) == 'sample' else dataset_path(dataset)
     own = root and (root/'train').is_dir() and next((root/v for v in ('valid', 'val') if (root/v).is_dir()), None)
-    if path_val: return (find_photos(root) if root else sample_photos()), find_photos(path_val)
-    if own: return find_photos(root/'train'), find_photos(own)
+    fair = lambda paths: sorted(paths, key=lambda p: (content_hash(p), p))
+    if path_val: return (find_photos(root) if root else sample_photos()), fair(find_photos(path_val))
+    if own: return find_photos(root/'train'), fair(find_photos(own))
     paths = find_photos(root) if root else sample_photos()
     if len(paths) < 2: raise InputError(f'{dataset} holds {len(paths)} photo: training needs at least two, one to learn from and one to check on.')
     return split_photos(paths, 55 if root is None else 10)  # of nine photos, four
