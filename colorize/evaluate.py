@@ -382,7 +382,7 @@ def summarize(
     spread = statistics(real, made, w, w if paired else resample(range(m) if group_made is None else group_made, times, seed + 1))
     found = dict.fromkeys(columns) | dict(n=min(n, m)) | {k: float(v[0]) for k, v in one.items()}
     # resampling adds the bias of few photos once more: taken out, so that the interval lies around the figure
-    found['ci'] = {k: [float(q) for q in np.percentile(v, [2.5, 97.5]) - v.mean() + found[k]] for k, v in spread.items()}
+    found['ci'] = {k: [max(float(q), 0.) for q in np.percentile(v, [2.5, 97.5]) - v.mean() + found[k]] for k, v in spread.items()}
     if fa is not None and min(n, m) > 1:
         found |= dict(fid=fid(fa, fb), **dict(zip(('kid', 'kid_std'), kid(fa, fb, paired=paired, seed=seed))))
         if min(n, m) >= 16: found['fid_infinity'] = fid_infinity(fa, fb, paired, seed=seed)[0]
