@@ -342,7 +342,7 @@ def measure(
     "What every photo and every pair says. Raises `InputError` where pairs are none."
     if not len(real) or not len(made): raise InputError('There are no photos to compare: give some on both sides.')
     if paired and len(real) != len(made): raise InputError(f'There are {len(real)} true photos and {len(made)} colorized ones: give one for each.')
-    known = judges.pixels if judges.pixels and _code else Cache()
+    known = judges.pixels if _code else None
     def photo(rgb): return recall(known, f'photo {_code}', content(rgb), _of_photo, lambda: _photo(rgb))
     def pair(i):
         x, y = real[i], made[i]

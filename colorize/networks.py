@@ -60,17 +60,18 @@ class Cache:
 
 # %% ../nbs/06a_networks.ipynb #c008
 def recall(
-    cache: Cache,
+    cache: Cache|None, # None: work it out
     network: str, # whose results these are
     content: bytes, # of what
     layout: dict[str, int], # name -> how many numbers
     work # () -> name -> numbers, if they are not known
 ) -> dict: # name -> a number, or an array of them; float32 either way
     "Several named results of one content: remembered, or worked out and kept."
-    if (flat := cache.get(network, content, sum(layout.values()))) is None:
+    flat = cache.get(network, content, sum(layout.values())) if cache else None
+    if flat is None:
         found = work()
         flat = np.concatenate([np.ravel(found[k]) for k in layout]).astype(np.float32)
-        cache.put(network, {content: flat})
+        if cache: cache.put(network, {content: flat})
     parts = np.split(flat, np.cumsum([*layout.values()])[:-1])
     return {k: p if len(p) > 1 else p[0] for k, p in zip(layout, parts)}
 
