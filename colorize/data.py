@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['suffixes', 'sample_photos', 'open_photo', 'find_photos', 'dataset_path', 'content_hash', 'split_photos', 'gather',
-           'chroma95', 'check_photo', 'Packed', 'pack', 'ab_histogram', 'random_crop', 'jpeg_like', 'degrade',
-           'Batches', 'pack_dataset']
+           'chroma95', 'near_grey', 'check_photo', 'Packed', 'pack', 'ab_histogram', 'random_crop', 'jpeg_like',
+           'degrade', 'Batches', 'pack_dataset']
 
 # %% ../nbs/01_data.ipynb #c002
 import csv, hashlib, os
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from .core import InputError, atomic, batch_rgb_to_lab, folder, load_json, rgb_to_lab, save_json, user_path
+from .core import InputError, atomic, batch_rgb_to_lab, folder, load_json, rgb_to_lab, save_json, threaded, user_path
 
 # %% ../nbs/01_data.ipynb #c007
 def sample_photos() -> list[Path]: # sorted by name
@@ -101,6 +100,10 @@ def chroma95(
     "95th percentile of chroma: how colourful the colourful part of a photo is."
     return float(np.percentile(np.linalg.norm(rgb_to_lab(rgb)[..., 1:], axis=-1), 95))
 
+def near_grey(rgb: np.ndarray) -> bool: # HxWx3 uint8
+    "Whether a photo has too little colour to learn from or to be judged by."
+    return chroma95(rgb) < 12
+
 # %% ../nbs/01_data.ipynb #c027
 def check_photo(
     path: Path,
@@ -111,7 +114,7 @@ def check_photo(
     except InputError: return None, 'cannot be decoded'
     if min(im.size) < size//2: return None, f'smaller than {size//2} px'
     rgb = np.asarray(ImageOps.fit(im, (size, size), Image.Resampling.BICUBIC))
-    return (None, 'near-grey') if chroma95(rgb) < 12 else (rgb, content_hash(path))
+    return (None, 'near-grey') if near_grey(rgb) else (rgb, content_hash(path))
 
 class Packed:
     "Photos packed as one N x size x size x 3 uint8 array, memory-mapped; `files` and `left_out` say what is in it and what is not."
@@ -133,8 +136,8 @@ def pack(
     out = (root or folder('data', 'packed'))/key
     if (out/'packed.json').exists(): return Packed(out)
     files, seen, left_out = [], {}, []
-    with atomic(out/'photos.u8') as tmp, open(tmp, 'wb') as f, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, (rgb, note) in zip(paths, pool.map(lambda p: check_photo(p, size), paths)):
+    with atomic(out/'photos.u8') as tmp, open(tmp, 'wb') as f:
+        for path, (rgb, note) in zip(paths, threaded(lambda p: check_photo(p, size), paths)):
             if rgb is not None and note in seen: rgb, note = None, f'same as {seen[note]}'
             if rgb is None: left_out.append((str(path), note)); continue
             seen[note] = str(path)

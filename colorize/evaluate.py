@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['floor_names', 'far', 'cells', 'hues', 'fid_minimum', 'columns', 'squares', 'evaluation_set', 'recolor', 'Lazy',
-           'mean_colours', 'floors', 'chosen_floors', 'crossed_floors', 'colorfulness', 'photo_metrics', 'color_table',
-           'hue_table', 'jensen_shannon', 'histogram_distance', 'balanced_auc', 'resample', 'statistics', 'fid', 'kid',
-           'fid_infinity', 'Judges', 'all_judges', 'measure', 'summarize', 'compare', 'real_halves', 'fid_remark',
-           'metrics_table', 'tidy', 'provenance']
+           'mean_colours', 'floors', 'chosen_floors', 'two_hands', 'crossed_floors', 'colorfulness', 'photo_metrics',
+           'color_table', 'hue_table', 'jensen_shannon', 'histogram_distance', 'balanced_auc', 'resample', 'statistics',
+           'fid', 'kid', 'fid_infinity', 'Judges', 'all_judges', 'measure', 'summarize', 'compare', 'real_halves',
+           'fid_remark', 'metrics_table', 'tidy', 'provenance']
 
 # %% ../nbs/06_fid.ipynb #c002
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .core import InputError, pick_device, rgb_to_lab, sha256, threaded
-from .data import chroma95, content_hash, open_photo
+from .data import content_hash, near_grey, open_photo
 from .networks import Cache, Classifier, Inception, Lpips, attempt, content, recall
 
 # %% ../nbs/06_fid.ipynb #c007
@@ -49,8 +49,7 @@ def evaluation_set(
         try: im = open_photo(path)
         except InputError: left_out.append((path.name, 'cannot be decoded')); continue
         cut = squares(im, size, tiles, seed=seed + i)
-        if min(im.size) < size//2 or chroma95(cut[0]) < 12:
-            left_out.append((path.name, f'smaller than {size//2} px' if min(im.size) < size//2 else 'near-grey')); continue
+        if why := f'smaller than {size//2} px' if min(im.size) < size//2 else near_grey(cut[0]) and 'near-grey': left_out.append((path.name, why)); continue
         found, group = found + cut, group + [i]*tiles
     if not found: raise InputError(f'None of the {len(paths)} photos can be evaluated on ({left_out[0][1]}): give colour photos.')
     return found, group, left_out
@@ -111,13 +110,19 @@ def chosen_floors(
     return names
 
 # %% ../nbs/06_fid.ipynb #c017
+def two_hands(
+    group: Sequence # the photo that each is from
+) -> np.ndarray: # 0 or 1 for each: every other photo, with all its squares
+    "Deal photos into two halves that share none."
+    return np.unique(group, return_inverse=True)[1] % 2
+
 def crossed_floors(
     real: Sequence, # HxWx3 uint8 each
     group: list[int], # the photo that each is from
     seed: int = 42
 ) -> dict[str, Lazy]:
     "`floors` of every photo, fitted on the half of the photos that it does not belong to."
-    side = np.unique(group, return_inverse=True)[1] % 2
+    side = two_hands(group)
     if side.max() == 0: raise InputError('Floors need at least two photos, one to fit on and one to judge: give more photos.')
     hands = [Lazy(np.flatnonzero(side == s).tolist(), real.__getitem__) for s in (0, 1)]
     made = [floors(mine, yours, seed + k) for k, (mine, yours) in enumerate([hands, hands[::-1]])]
@@ -407,7 +412,7 @@ def real_halves(
     seed: int = 42
 ) -> dict: # as `summarize`
     "What two collections of real photos are apart: every other photo against the rest."
-    side = np.unique(group, return_inverse=True)[1] % 2
+    side = two_hands(group)
     return summarize(*({k: v[side == s] for k, v in real.items()} for s in (0, 1)), False, *(np.asarray(group)[side == s] for s in (0, 1)), seed=seed)
 
 fid_minimum = 2048 # photos: with fewer than features the covariances are singular

@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .core import InputError, atomic, check_output, folder, image_grid, pick_device, save_figure, save_json, sha256, threaded, user_path
-from .data import chroma95, content_hash, find_photos, open_photo, sample_photos
+from .data import content_hash, find_photos, near_grey, open_photo, sample_photos
 from .evaluate import Judges, Lazy, all_judges, chosen_floors, compare, crossed_floors, evaluation_set, fid_remark, measure, metrics_table, provenance, real_halves, recolor, squares, summarize, tidy
 from .networks import Cache, default_cache
 
@@ -45,7 +45,7 @@ def usable(
         try: real, *made = (open_photo(p) for p in pair if p)
         except InputError as e: return None, str(e)
         if min(s for im in (real, *made) for s in im.size) < least: return None, f'smaller than {least} px'
-        if not gray and chroma95(np.asarray(real.resize([min(s, 256) for s in real.size]))) < 12: return None, 'near-grey, so there is no true colour to compare with'
+        if not gray and near_grey(np.asarray(real.resize([min(s, 256) for s in real.size]))): return None, 'near-grey, so there is no true colour to compare with'
         if made and abs(np.log(real.width/real.height*made[0].height/made[0].width)) > .02: return None, f'of another shape than its partner: {real.width}x{real.height} and {made[0].width}x{made[0].height}'
         return [im.size for im in (real, *made)], ''
     seen = list(threaded(look, pairs))
@@ -130,18 +130,13 @@ def draw_worst(
 ): # the matplotlib Figure
     "The pairs with the largest errors, true beside generated."
     worst = np.argsort(-error, kind='stable')[:n].tolist()
-    cut = lambda rgb: np.asarray(Image.fromarray(rgb).resize((160, 160), Image.Resampling.BICUBIC, box=_middle(rgb)))
+    cut = lambda rgb: squares(Image.fromarray(rgb), 160)[0]
     cells = [(np.hstack([cut(real[i]), cut(made[i])]), f'{names[i][:22]}  {error[i]:.1f}') for i in worst]
     rows = [cells[k:k + 4] for k in range(0, len(cells), 4)]
     fig = image_grid([[im for im, _ in row] + [None]*(len(rows[0]) - len(row)) for row in rows], size=2.8)
     for ax, (_, title) in zip(fig.axes, cells): ax.set_title(title, fontsize=8)
     fig.suptitle('largest mean ΔE2000: true (left) and generated (right)', fontsize=9)
     return fig
-
-def _middle(rgb):  # box of the centre square
-    h, w = rgb.shape[:2]
-    s = min(h, w)
-    return (w - s)//2, (h - s)//2, (w - s)//2 + s, (h - s)//2 + s
 
 # %% ../nbs/06b_folders.ipynb #c021
 def gather(
@@ -198,15 +193,18 @@ def write_evaluation(
     for name, fig in figures.items(): save_figure(fig, out/f'{name}.png')
     with atomic(out/'photos.csv') as tmp: table.round(5).to_csv(tmp, index=False)
     save_json(dict(found, per_photo=[{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in table.to_dict('records')]), out/'metrics.json')
+
+# %% ../nbs/06b_folders.ipynb #c023
 def _floors(pairs: list[tuple], x: Lazy, size: int, seed: int) -> dict: # name -> what pixels are compared with, and what networks look at
     "Floors of the photos as they are compared, and of whole photos where these are larger."
-    from_x = crossed_floors(held(x), range(len(pairs)), seed)
-    reduced = not size and any(Image.open(p[0]).size != im.shape[1::-1] for p, im in zip(pairs, x))
+    shown = held(x)
+    from_x = crossed_floors(shown, range(len(pairs)), seed)
+    reduced = not size and any(Image.open(p[0]).size != im.shape[1::-1] for p, im in zip(pairs, shown))
     whole = crossed_floors(Lazy(pairs, lambda p: np.asarray(open_photo(p[0]))), range(len(pairs)), seed) if reduced else from_x
     kept = {name: held(photos) for name, photos in from_x.items()}
     return {name: (kept[name], whole[name] if reduced else kept[name]) for name in kept}
 
-# %% ../nbs/06b_folders.ipynb #c023
+# %% ../nbs/06b_folders.ipynb #c024
 def evaluate_folders(
     real: str|Path, # folder of true photos
     made: str|Path, # folder of generated ones, or a weights file of colorize
@@ -247,7 +245,7 @@ def evaluate_folders(
     write_evaluation(found, ([name(p[0]) for p in pairs], [name(p[side]) for p in others or pairs]), sides, (x, y), out)
     return found | dict(table=metrics_table(rows, ['generated']), out=out)
 
-# %% ../nbs/06b_folders.ipynb #c027
+# %% ../nbs/06b_folders.ipynb #c028
 def validate_model(
     photos: str|Path, # folder of colour photos, or sample
     model: str|Path|None = None, # weights file; None = the shipped model
