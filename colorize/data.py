@@ -223,13 +223,17 @@ class Batches:
         seed: int = 42,
         device: str = 'cpu',
         train: bool = True, # shuffle, crop, mirror and age; else as they are, in order
-        crops: int = 1 # random crops drawn from each photo in an epoch
+        crops: int = 1, # random crops drawn from each photo in an epoch
+        steps: int = 0, # batches in a training epoch; 0 = as many as the photos fill
+        age: bool = True, # degrade L in training
+        chroma: float = 1 # what chroma is multiplied by in training
     ):
         self.photos, self.bs, self.size, self.seed, self.device, self.train, self.crops = photos, bs, size, seed, device, train, crops
+        self.steps, self.age, self.chroma = steps, age and train, chroma if train else 1
         self.epoch, self.dataset = 0, photos
     def __len__(self):
         n = len(self.photos)*(self.crops if self.train else 1)
-        return max(n//self.bs, 1) if self.train else -(-n//self.bs)
+        return min(self.steps or n, max(n//self.bs, 1)) if self.train else -(-n//self.bs)
     def generator(self, batch: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.seed*1_000_003 + self.epoch)*1_000_003 + batch)
     def order(self) -> np.ndarray:
@@ -247,7 +251,7 @@ class Batches:
         rgb = rgb.permute(0, 3, 1, 2)/255
         if self.train: rgb = random_crop(rgb, self.size, g).clamp(0, 1)
         lab = batch_rgb_to_lab(rgb)
-        return (degrade(lab[:, :1], g) if self.train else lab[:, :1]), lab[:, 1:]
+        return (degrade(lab[:, :1], g) if self.age else lab[:, :1]), lab[:, 1:]*self.chroma
 
 # %% ../nbs/01_data.ipynb #c044
 def pack_dataset(

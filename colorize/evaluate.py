@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['floor_names', 'far', 'cells', 'hues', 'fid_minimum', 'columns', 'squares', 'evaluation_set', 'recolor', 'Lazy',
-           'mean_colours', 'floors', 'chosen_floors', 'two_hands', 'crossed_floors', 'colorfulness', 'photo_metrics',
+           'mean_colours', 'floors', 'chosen', 'two_hands', 'crossed_floors', 'colorfulness', 'photo_metrics',
            'color_table', 'hue_table', 'jensen_shannon', 'histogram_distance', 'balanced_auc', 'resample', 'statistics',
            'fid', 'kid', 'fid_infinity', 'Judges', 'all_judges', 'measure', 'summarize', 'compare', 'real_halves',
            'fid_remark', 'metrics_table', 'tidy', 'provenance']
@@ -101,12 +101,14 @@ def floors(
 # %% ../nbs/06_fid.ipynb #c014
 floor_names = ['grey', 'mean ab', 'lookup', 'other', 'half chroma']
 
-def chosen_floors(
-    text: str # names with commas between, all, or none
-) -> list[str]: # some of `floor_names`
-    "The floors that a parameter names. Raises `InputError` for one that does not exist."
-    names = dict(all=floor_names, none=[]).get(text.strip(), [t.strip() for t in text.split(',') if t.strip()])
-    if unknown := [t for t in names if t not in floor_names]: raise InputError(f'There is no floor {unknown[0]!r}: choose among {", ".join(floor_names)}, or say all.')
+def chosen(
+    text: str, # names with commas between, all, or none
+    among: list[str] = floor_names,
+    kind: str = 'floor' # what the message calls them
+) -> list[str]: # some of `among`
+    "What a parameter names. Raises `InputError` for a name that does not exist."
+    names = dict(all=among, none=[]).get(text.strip(), [t.strip() for t in text.split(',') if t.strip()])
+    if unknown := [t for t in names if t not in among]: raise InputError(f'There is no {kind} {unknown[0]!r}: choose among {", ".join(among)}, or say all.')
     return names
 
 # %% ../nbs/06_fid.ipynb #c017

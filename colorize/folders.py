@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .core import InputError, atomic, check_output, folder, image_grid, pick_device, save_figure, save_json, sha256, threaded, user_path
 from .data import content_hash, find_photos, near_grey, open_photo, sample_photos
-from .evaluate import Judges, Lazy, all_judges, chosen_floors, compare, crossed_floors, evaluation_set, fid_remark, measure, metrics_table, provenance, real_halves, recolor, squares, summarize, tidy
+from .evaluate import Judges, Lazy, all_judges, chosen, compare, crossed_floors, evaluation_set, fid_remark, measure, metrics_table, provenance, real_halves, recolor, squares, summarize, tidy
 from .networks import Cache, default_cache
 
 # %% ../nbs/06b_folders.ipynb #c006
@@ -221,7 +221,7 @@ def evaluate_folders(
 ) -> dict: # metrics (name -> figures), notes, left_out, and how they were made; table: to be shown
     "Compare two collections of photos by every figure there is, beside the floors; write it down."
     out, size, model = _places(real, made, out, size, seed)
-    wanted, device = chosen_floors(floors), pick_device(device)
+    wanted, device = chosen(floors), pick_device(device)
     pairs, others, left_out = gather(real, made, n)
     _check_empty(out, force)
     (pairs, bad, about), (others, bad2, about2) = usable(pairs), usable(others, gray=True) if others else ([], [], [])

@@ -19,7 +19,7 @@ from PIL import Image
 
 from .core import InputError, atomic, check_output, lab_to_rgb, rgb_to_lab
 from .data import find_photos, open_photo
-from .model import UNet, load_model
+from .model import UNet, guide, load_model
 
 # %% ../nbs/05_colorize.ipynb #c008
 scale = 144  # px of the short side that the network sees: least ab error on squares of the sample photos, of 96 to 256
@@ -72,20 +72,23 @@ class Colorizer:
     def __init__(self,
         model: UNet|str|Path|None = None, # a model, its file, or None for the shipped one
         device: str = 'cpu', # cpu, gpu, auto, cuda or mps
-        vividness: float|None = None # 0 (calm) to 1 (vivid); None = as the model was tuned
+        vividness: float|None = None, # 0 (calm) to 1 (vivid); None = as the model was tuned
+        short: int = scale # px of the short side that the network sees
     ):
         self.net = model if isinstance(model, UNet) else load_model(model, device)
-        self.vividness = vividness
+        self.vividness, self.short = vividness, short
     @torch.no_grad()
     def ab(self,
         L: np.ndarray # HxW float32 in 0..100
     ) -> np.ndarray: # HxWx2 float32
         "Predicted ab at L's own size."
-        small = small_L(L)
+        small = small_L(L, self.short)
         h, w = small.shape
         x = pad32(torch.from_numpy(small)[None, None]).to(next(self.net.parameters()).device)
-        ab = self.net.ab(x, self.vividness)[0, :, :h, :w].permute(1, 2, 0).float().cpu().numpy()
-        return cv2.resize(ab, L.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        lines = guide(self.net.head.decode(self.net(x), self.vividness), x)
+        lines = F.interpolate(lines, size=x.shape[-2:], mode='bilinear')[0, :, :h, :w].permute(1, 2, 0).float().cpu().numpy()
+        lines = cv2.resize(lines, L.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return lines[..., :2]*L[..., None] + lines[..., 2:]
     def __call__(self,
         photo: np.ndarray # HxW or HxWx3, uint8
     ) -> np.ndarray: # HxWx3 uint8

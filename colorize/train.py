@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['ab_error', 'to_photos', 'mean_colorfulness', 'EMA', 'WatchColors', 'Checkpoint', 'StopOnNaN', 'make_learner',
-           'tune_vividness', 'start_model', 'check_run', 'train', 'draw_history', 'validation_rows']
+           'tune_decoding', 'start_model', 'check_run', 'train', 'draw_history', 'validation_rows']
 
 # %% ../nbs/03_train.ipynb #c002
 from functools import partial
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from timm.utils import ModelEmaV3
 from .core import InputError, atomic, batch_lab_to_rgb, check_output, folder, pick_device, save_json, user_path
 from .data import Batches, ab_histogram, pack_dataset
 from .evaluate import colorfulness, histogram_distance, kid
-from .model import UNet, load_model, losses, make_model, read_weights, save_model
+from .model import UNet, enlarge, load_model, losses, make_model, save_model
 from .networks import Inception
 
 # %% ../nbs/03_train.ipynb #c007
@@ -40,11 +40,10 @@ def ab_error(
 # %% ../nbs/03_train.ipynb #c010
 def to_photos(
     L: torch.Tensor, # Nx1xHxW in 0..100
-    ab: torch.Tensor # Nx2xhxw, of any resolution; Lab units
+    ab: torch.Tensor # Nx2xHxW, Lab units
 ) -> list[np.ndarray]: # N times HxWx3 uint8
-    "Lightness and decoded ab to 8-bit photos."
-    lab = torch.cat([L, F.interpolate(ab, size=L.shape[-2:], mode='bilinear')], 1)
-    return list((batch_lab_to_rgb(lab)*255).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    "Lightness and colour to 8-bit photos."
+    return list((batch_lab_to_rgb(torch.cat([L, ab], 1))*255).round().byte().permute(0, 2, 3, 1).cpu().numpy())
 
 def mean_colorfulness(
     photos: list[np.ndarray] # HxWx3 uint8 each
@@ -86,7 +85,7 @@ class WatchColors(Callback):
         self.columns = [ValueMetric(partial(self.found.get, name), name) for name in ('cf', 'cf_real', 'hist_distance', 'kid')]
     def before_validate(self): self.made = []
     def after_batch(self):
-        if len(self.made) < len(self.truth): self.made += to_photos(self.x, self.model.head.decode(self.pred))
+        if len(self.made) < len(self.truth): self.made += to_photos(self.x, enlarge(self.model.head.decode(self.pred), self.x))
     def after_validate(self):
         made = self.made[:len(self.truth)]
         due = self.kid_every and ((self.epoch + 1) % self.kid_every == 0 or self.epoch + 1 == self.n_epoch)
@@ -140,43 +139,51 @@ def make_learner(
     **watch # for `WatchColors`
 ) -> Learner:
     "A fastai Learner for a model and its batches."
-    splitter = lambda m: [list(m.encoder.parameters()), [*m.decoder.parameters(), *m.head.parameters()]]
+    splitter = lambda m: [list(m.encoder.parameters()), [*m.decoder.parameters(), *m.context.parameters(), *m.head.parameters()]]
     colors = WatchColors(valid, **watch)
     return Learner(DataLoaders(train, valid), net.to(train.device, memory_format=torch.channels_last), loss_func=net.loss, opt_func=partial(OptimWrapper, opt=torch.optim.AdamW),
                    splitter=splitter, lr=lr, wd=.02, metrics=[partial(ab_error, decode=net.head.decode), *colors.columns], cbs=[EMA(ema_decay), StopOnNaN(), colors, *cbs])
 
 # %% ../nbs/03_train.ipynb #c028
 @torch.no_grad()
-def tune_vividness(
+def tune_decoding(
     net: UNet, # with a Bins head
     valid: Batches,
-    photos: int = 256 # at most this many
-) -> float: # the dial's position, 0 to 0.95
-    "The `vividness` at which mean colorfulness matches the truth (bisection)."
-    net.eval()
-    seen = [(L, ab, net(L)) for L, ab in islice(valid, -(-photos//valid.bs))]
-    colour = lambda ab_of: mean_colorfulness([x for L, ab, p in seen for x in to_photos(L, ab_of(ab, p))])
-    truth, (lo, hi) = colour(lambda ab, _: ab), (0., .95)
-    for _ in range(6):
-        mid = (lo + hi)/2
-        lo, hi = (mid, hi) if colour(lambda _, p: net.head.decode(p, mid)) < truth else (lo, mid)
-    return round((lo + hi)/2, 2)
+    photos: int = 256, # at most this many
+    vividness: tuple = (0, .25, .4, .5, .6, .7, .8, .9), # positions to try
+    balance: tuple = (0, .25, .5, .75, 1)
+) -> dict[str, float]: # vividness, balance, saturation: also set in the head
+    "The decoding with the least ab error among those whose mean colorfulness is the truth's, at the prediction's resolution."
+    head, seen = net.eval().head, []
+    for L, ab in islice(valid, -(-photos//valid.bs)):
+        pred = net(L)
+        seen.append((pred, *(F.adaptive_avg_pool2d(x, pred.shape[-2:]) for x in (L, ab))))
+    colour = lambda planes: mean_colorfulness([x for (_, L, _), ab in zip(seen, planes) for x in to_photos(L, ab)])
+    truth, found = colour([ab for *_, ab in seen]), []
+    for v, head.balance in product(vividness, balance):
+        head.saturation = 1.
+        made = [head.decode(pred, v) for pred, *_ in seen]
+        for _ in range(3): head.saturation *= truth/max(colour([head.saturation*m for m in made]), .1)
+        error = np.mean([ab_error(head.saturation*m, ab).item() for m, (*_, ab) in zip(made, seen)])
+        found.append((error, dict(vividness=v, balance=head.balance, saturation=round(min(head.saturation, 2.), 3))))
+    best = min(found, key=lambda x: x[0])[1]
+    for dial, value in best.items(): setattr(head, dial, value)
+    return best
 
 # %% ../nbs/03_train.ipynb #c031
 def start_model(
     init: str, # shipped, imagenet, random, or a weights file
     loss: str,
     photos, # Packed: their colours decide the cells of a new classification head
-    encoder: str = 'tf_efficientnet_lite0',
-    rebalance: float = .5
+    **shape # for `make_model`, with init imagenet or random: encoder, rebalance, stride, context, zoom
 ) -> UNet:
     "The model before its first step. From trained weights, everything that fits is taken: the head only if its loss is the same."
     hist = ab_histogram(photos) if loss == 'classification' else None
-    if init in ('imagenet', 'random'): return make_model(loss, hist, encoder, init, rebalance)
+    if init in ('imagenet', 'random'): return make_model(loss, hist, init=init, **shape)
     path = None if init == 'shipped' else init
-    _, meta = read_weights(path)
-    if meta['loss'] == loss: return load_model(path).requires_grad_(True)
-    net, old = make_model(loss, hist, meta['encoder']), load_model(path).state_dict()
+    old = load_model(path).requires_grad_(True)
+    if old.config['loss'] == loss: return old
+    net, old = make_model(**dict(old.config, loss=loss), hist=hist), old.state_dict()
     net.load_state_dict({k: v for k, v in old.items() if not k.startswith('head.')}, strict=False)
     return net
 
@@ -212,26 +219,32 @@ def train(
     device: str = 'auto', # auto, cpu, gpu, cuda or mps
     resume: bool = False, # continue from the last checkpoint
     force: bool = False, # may an existing weights file be replaced?
-    encoder: str = 'tf_efficientnet_lite0', # a timm name, for init imagenet or random
-    rebalance: float = .5, # λ of the class weights (classification)
-    ema_decay: float = .999, # of the average of the weights
+    steps: int = 0, # batches in an epoch; 0 = as many as the photos fill
+    encoder: str = 'tf_efficientnet_lite0', # a timm name or classic; this and the next four count with init imagenet or random
+    rebalance: float = 0, # λ of the class weights (classification)
+    stride: int = 4, # the prediction has 1/stride of the resolution
+    context: bool = False, # attention at the decoder's first step
+    zoom: int = 2, # how many times L is enlarged for the encoder
+    ema_decay: float = .999, # of the average of the weights; 0 = the last step's
+    age: bool = True, # degrade L as time does, in a quarter of the photos each
+    chroma: float = 1, # what the chroma of the training photos is multiplied by
     kid_every: int = 0 # measure KID after every so many epochs and the last; 0 = never
 ) -> tuple[Learner, list[dict]]: # the Learner, holding the averaged weights, and a row an epoch
     "Train a model and write its weights file; beside it, the history as JSON and a checkpoint while it lasts."
     out = check_run(path_trained_model, force, loss, kid_every, epochs=epochs, batch_size=batch_size, crops=crops, lr=lr, size=size)
     packs = pack_dataset(dataset, path_val, size)
-    batches = [Batches(p, batch_size, size, seed, pick_device(device), train=t, crops=crops) for p, t in zip(packs, (True, False))]
+    batches = [Batches(p, batch_size, size, seed, pick_device(device), train=t, crops=crops, steps=steps, age=age, chroma=chroma) for p, t in zip(packs, (True, False))]
     features = Inception(device) if kid_every else None
     torch.manual_seed(seed)  # of a new head's weights
-    net = start_model(init, loss, packs[0], encoder, rebalance)
+    net = start_model(init, loss, packs[0], encoder=encoder, rebalance=rebalance, stride=stride, context=context, zoom=zoom)
     settings = dict(dataset=str(dataset), photos=len(packs[0]), epochs=epochs, batch_size=batch_size, lr=lr, loss=loss, init=str(init), size=size, crops=crops,
-                    seed=seed, encoder=net.config['encoder'], rebalance=rebalance, ema_decay=ema_decay)
+                    seed=seed, steps=steps, ema_decay=ema_decay, age=age, chroma=chroma, **{k: v for k, v in net.config.items() if k != 'loss'})
     keep = Checkpoint(out.with_suffix('.ckpt'), settings)
     learn = make_learner(net, *batches, lr, ema_decay, [keep], kid_every=kid_every, features=features)
     learn.fit_one_cycle(epochs, slice(lr*.3, lr), start_epoch=keep.load(learn) if resume else 0)
     learn.model = learn.ema.ema.module
     meta = dict(settings, validation=keep.history[-1])
-    if loss == 'classification': meta['vividness'] = learn.model.head.vividness = tune_vividness(learn.model, batches[1])
+    if loss == 'classification': meta |= tune_decoding(learn.model, batches[1])
     save_json(dict(settings=settings, history=keep.history), out.with_suffix('.json'))
     save_model(learn.model, out, force, **meta)
     keep.path.unlink()

@@ -9,7 +9,7 @@ from PIL import Image
 from colorize import evaluate
 from colorize.core import InputError, rgb_to_lab, threaded
 from colorize.data import sample_photos
-from colorize.evaluate import Judges, Lazy, balanced_auc, chosen_floors, color_table, colorfulness, compare, crossed_floors, evaluation_set, fid, fid_infinity, floors, histogram_distance, hue_table, kid, measure, metrics_table, photo_metrics, recolor, resample, statistics, summarize, tidy
+from colorize.evaluate import Judges, Lazy, balanced_auc, chosen, color_table, colorfulness, compare, crossed_floors, evaluation_set, fid, fid_infinity, floors, histogram_distance, hue_table, kid, measure, metrics_table, photo_metrics, recolor, resample, statistics, summarize, tidy
 from colorize.networks import Cache
 
 # Sharma, Wu and Dalal 2005, table 1: L a b, L a b, CIEDE2000
@@ -381,9 +381,9 @@ def test_pairs_that_are_none(photos, real, made, words):
     with pytest.raises(InputError, match=words): compare(photos[0][:real], made)
 
 def test_floors_by_name():
-    assert chosen_floors('all') == ['grey', 'mean ab', 'lookup', 'other', 'half chroma']
-    assert chosen_floors('grey, half chroma') == ['grey', 'half chroma'] and chosen_floors('none') == chosen_floors('') == []
-    with pytest.raises(InputError, match="'sepia'"): chosen_floors('grey, sepia')
+    assert chosen('all') == ['grey', 'mean ab', 'lookup', 'other', 'half chroma']
+    assert chosen('grey, half chroma') == ['grey', 'half chroma'] and chosen('none') == chosen('') == []
+    with pytest.raises(InputError, match="'sepia'"): chosen('grey, sepia')
     with pytest.raises(InputError, match='two photos'): crossed_floors([plain(1, 2, 3)]*3, [4, 4, 4])
 
 def test_floors_are_in_order(photos):
