@@ -15,7 +15,7 @@ import torch
 
 from .core import load_json
 from .data import Batches, degrade
-from .evaluate import Judges, compare, crossed_floors
+from .evaluate import Judges, compare, crossed_floors, measure, real_halves
 from .infer import Colorizer
 from .model import UNet, load_model
 from .train import ab_error, train
@@ -62,8 +62,9 @@ def judge(
     for name, nets in models.items():
         photos = [[Colorizer(net)(t) for t in truth] for net in nets]
         made[name], found[name] = photos[0], [dict(compare(truth, p, judges), aged=aged_error(net, truth)) for net, p in zip(nets, photos)]
-    for name, photos in crossed_floors(truth, list(range(len(truth)))).items() if len(truth) > 1 else ():
+    for name, photos in crossed_floors(truth, range(len(truth))).items() if len(truth) > 1 else ():
         made[name], found[name] = photos, [compare(truth, photos, judges)]
+    if len(truth) > 3: found['real halves'] = [real_halves(measure(truth, truth, judges)[0], range(len(truth)))]
     return made, found
 
 # %% ../nbs/04_loss_comparison.ipynb #c020

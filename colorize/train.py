@@ -151,7 +151,8 @@ def tune_decoding(
     valid: Batches,
     photos: int = 256, # at most this many
     vividness: tuple = (0, .25, .4, .5, .6, .7, .8, .9), # positions to try
-    balance: tuple = (0, .25, .5, .75, 1)
+    balance: tuple = (0, .25, .5, .75, 1),
+    most: float = 1.2 # saturation; where all need more, the one that needs least is taken
 ) -> dict[str, float]: # vividness, balance, saturation: also set in the head
     "The decoding with the least ab error among those whose mean colorfulness is the truth's, at the prediction's resolution."
     head, seen = net.eval().head, []
@@ -164,9 +165,9 @@ def tune_decoding(
         head.saturation = 1.
         made = [head.decode(pred, v) for pred, *_ in seen]
         for _ in range(3): head.saturation *= truth/max(colour([head.saturation*m for m in made]), .1)
-        error = np.mean([ab_error(head.saturation*m, ab).item() for m, (*_, ab) in zip(made, seen)])
-        found.append((error, dict(vividness=v, balance=head.balance, saturation=round(min(head.saturation, 2.), 3))))
-    best = min(found, key=lambda x: x[0])[1]
+        error, over = np.mean([ab_error(head.saturation*m, ab).item() for m, (*_, ab) in zip(made, seen)]), max(head.saturation, most)
+        found.append((over, error, dict(vividness=v, balance=head.balance, saturation=round(min(head.saturation, 2.), 3))))
+    best = min(found, key=lambda x: x[:2])[2]
     for dial, value in best.items(): setattr(head, dial, value)
     return best
 
