@@ -121,7 +121,7 @@ def conv_bn_relu(i: int, o: int) -> nn.Sequential:
 
 class Classic(nn.Module):
     "Two convolutions at each resolution, halved by max-pooling (Ronneberger et al. 2015, figure 1), with batch norm."
-    def __init__(self, width: int = 12): # channels at full resolution; twice as many at each halving
+    def __init__(self, width: int = 10): # channels at full resolution; twice as many at each halving
         super().__init__()
         self.channels = [width*2**k for k in range(1, 6)]
         widths = [3, width, *self.channels]

@@ -150,25 +150,26 @@ def tune_decoding(
     net: UNet, # with a Bins head
     valid: Batches,
     photos: int = 256, # at most this many
-    vividness: tuple = (0, .25, .4, .5, .6, .7, .8, .9), # positions to try
+    vividness: tuple = (0, .25, .4, .5, .6, .7), # positions to try: beyond, neighbours decide differently and ab error hardly falls
     balance: tuple = (0, .25, .5, .75, 1),
     most: float = 1.2 # saturation; where all need more, the one that needs least is taken
 ) -> dict[str, float]: # vividness, balance, saturation: also set in the head
-    "The decoding with the least ab error among those whose mean colorfulness is the truth's, at the prediction's resolution."
-    head, seen = net.eval().head, []
-    for L, ab in islice(valid, -(-photos//valid.bs)):
-        pred = net(L)
-        seen.append((pred, *(F.adaptive_avg_pool2d(x, pred.shape[-2:]) for x in (L, ab))))
-    colour = lambda planes: mean_colorfulness([x for (_, L, _), ab in zip(seen, planes) for x in to_photos(L, ab)])
-    truth, found = colour([ab for *_, ab in seen]), []
+    "The decoding with the least ab error, at the prediction's resolution, among those whose mean colorfulness is the truth's."
+    seen = [(net.eval()(L), L, ab) for L, ab in islice(valid, -(-photos//valid.bs))]
+    small = [(pred, *(F.adaptive_avg_pool2d(x, pred.shape[-2:]) for x in (L, ab))) for pred, L, ab in seen]
+    colour = lambda batches, planes: mean_colorfulness([x for (_, L, _), ab in zip(batches, planes) for x in to_photos(L, ab)])
+    goal = lambda batches: colour(batches, [ab for *_, ab in batches])
+    head, truth, found = net.head, goal(small), []
     for v, head.balance in product(vividness, balance):
         head.saturation = 1.
-        made = [head.decode(pred, v) for pred, *_ in seen]
-        for _ in range(3): head.saturation *= truth/max(colour([head.saturation*m for m in made]), .1)
-        error, over = np.mean([ab_error(head.saturation*m, ab).item() for m, (*_, ab) in zip(made, seen)]), max(head.saturation, most)
-        found.append((over, error, dict(vividness=v, balance=head.balance, saturation=round(min(head.saturation, 2.), 3))))
+        made = [head.decode(pred, v) for pred, *_ in small]
+        for _ in range(3): head.saturation *= truth/max(colour(small, [head.saturation*m for m in made]), .1)
+        error, over = np.mean([ab_error(head.saturation*m, ab).item() for m, (*_, ab) in zip(made, small)]), max(head.saturation, most)
+        found.append((over, error, dict(vividness=v, balance=head.balance, saturation=min(head.saturation, 2.))))
     best = min(found, key=lambda x: x[:2])[2]
     for dial, value in best.items(): setattr(head, dial, value)
+    whole = colour(seen, [enlarge(head.decode(pred), L) for pred, L, _ in seen])  # enlarging costs a little colour
+    best['saturation'] = head.saturation = round(min(head.saturation*goal(seen)/max(whole, .1), 2.), 3)
     return best
 
 # %% ../nbs/03_train.ipynb #c031
