@@ -293,4 +293,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'colorize.train.to_photos': ('train.html#to_photos', 'colorize/train.py'),
                                 'colorize.train.train': ('train.html#train', 'colorize/train.py'),
                                 'colorize.train.tune_decoding': ('train.html#tune_decoding', 'colorize/train.py'),
-                                'colorize.train.validation_rows': ('train.html#validation_rows', 'colorize/train.py')}}}
+                                'colorize.train.validation_rows': ('train.html#validation_rows', 'colorize/train.py'),
+                                'colorize.train.write_run': ('train.html#write_run', 'colorize/train.py')}}}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ab_error', 'to_photos', 'mean_colorfulness', 'EMA', 'WatchColors', 'Checkpoint', 'StopOnNaN', 'make_learner',
-           'tune_decoding', 'start_model', 'check_run', 'train', 'draw_history', 'validation_rows']
+           'tune_decoding', 'start_model', 'check_run', 'write_run', 'train', 'draw_history', 'validation_rows']
 
 # %% ../nbs/03_train.ipynb #c002
 from functools import partial
@@ -177,11 +177,11 @@ def start_model(
     init: str, # shipped, imagenet, random, or a weights file
     loss: str,
     photos, # Packed: their colours decide the cells of a new classification head
-    **shape # for `make_model`, with init imagenet or random: encoder, rebalance, stride, context, zoom
+    **shape # for `make_model`, with init imagenet or random: encoder, rebalance (here 0), stride, context, zoom (here 2)
 ) -> UNet:
     "The model before its first step. From trained weights, everything that fits is taken: the head only if its loss is the same."
     hist = ab_histogram(photos) if loss == 'classification' else None
-    if init in ('imagenet', 'random'): return make_model(loss, hist, init=init, **shape)
+    if init in ('imagenet', 'random'): return make_model(loss, hist, init=init, **dict(rebalance=0, zoom=2) | shape)
     path = None if init == 'shipped' else init
     old = load_model(path).requires_grad_(True)
     if old.config['loss'] == loss: return old
@@ -206,6 +206,20 @@ def check_run(
     return out
 
 # %% ../nbs/03_train.ipynb #c033
+def write_run(
+    net: UNet, # trained
+    valid: Batches,
+    keep: Checkpoint, # of the run
+    out: Path, # .pth
+    force: bool = False
+):
+    "Tune the decoding; write the weights file and, beside it, the history; drop the checkpoint."
+    dials = tune_decoding(net, valid) if net.config['loss'] == 'classification' else {}
+    save_json(dict(settings=keep.settings, history=keep.history), out.with_suffix('.json'))
+    save_model(net, out, force, **keep.settings, validation=keep.history[-1], **dials)
+    keep.path.unlink()
+
+# %% ../nbs/03_train.ipynb #c034
 def train(
     dataset: str|Path = 'sample', # sample, a folder of colour photos, or one of fastai's named sets
     path_val: str|Path = '', # folder of validation photos; empty = a share of the dataset
@@ -222,15 +236,11 @@ def train(
     resume: bool = False, # continue from the last checkpoint
     force: bool = False, # may an existing weights file be replaced?
     steps: int = 0, # batches in an epoch; 0 = as many as the photos fill
-    encoder: str = 'tf_efficientnet_lite0', # a timm name or classic; this and the next four count with init imagenet or random
-    rebalance: float = 0, # λ of the class weights (classification)
-    stride: int = 4, # the prediction has 1/stride of the resolution
-    context: bool = False, # attention at the decoder's first step
-    zoom: int = 2, # how many times L is enlarged for the encoder
     ema_decay: float = .999, # of the average of the weights; 0 = the last step's
     age: bool = True, # degrade L as time does, in a quarter of the photos each
     chroma: float = 1, # what the chroma of the training photos is multiplied by
-    kid_every: int = 0 # measure KID after every so many epochs and the last; 0 = never
+    kid_every: int = 0, # measure KID after every so many epochs and the last; 0 = never
+    **shape # of a new network, as for `start_model`
 ) -> tuple[Learner, list[dict]]: # the Learner, holding the averaged weights, and a row an epoch
     "Train a model and write its weights file; beside it, the history as JSON and a checkpoint while it lasts."
     out = check_run(path_trained_model, force, loss, kid_every, epochs=epochs, batch_size=batch_size, crops=crops, lr=lr, size=size)
@@ -238,21 +248,17 @@ def train(
     batches = [Batches(p, batch_size, size, seed, pick_device(device), train=t, crops=crops, steps=steps, age=age, chroma=chroma) for p, t in zip(packs, (True, False))]
     features = Inception(device) if kid_every else None
     torch.manual_seed(seed)  # of a new head's weights
-    net = start_model(init, loss, packs[0], encoder=encoder, rebalance=rebalance, stride=stride, context=context, zoom=zoom)
+    net = start_model(init, loss, packs[0], **shape)
     settings = dict(dataset=str(dataset), photos=len(packs[0]), epochs=epochs, batch_size=batch_size, lr=lr, loss=loss, init=str(init), size=size, crops=crops,
                     seed=seed, steps=steps, ema_decay=ema_decay, age=age, chroma=chroma, **{k: v for k, v in net.config.items() if k != 'loss'})
     keep = Checkpoint(out.with_suffix('.ckpt'), settings)
     learn = make_learner(net, *batches, lr, ema_decay, [keep], kid_every=kid_every, features=features)
     learn.fit_one_cycle(epochs, slice(lr*.3, lr), start_epoch=keep.load(learn) if resume else 0)
     learn.model = learn.ema.ema.module
-    meta = dict(settings, validation=keep.history[-1])
-    if loss == 'classification': meta |= tune_decoding(learn.model, batches[1])
-    save_json(dict(settings=settings, history=keep.history), out.with_suffix('.json'))
-    save_model(learn.model, out, force, **meta)
-    keep.path.unlink()
+    write_run(learn.model, batches[1], keep, out, force)
     return learn, keep.history
 
-# %% ../nbs/03_train.ipynb #c039
+# %% ../nbs/03_train.ipynb #c040
 def draw_history(
     history: list[dict] # a row an epoch
 ): # the matplotlib Figure
@@ -274,7 +280,7 @@ def draw_history(
     axes['loss'].tick_params(labelbottom=True)
     return fig
 
-# %% ../nbs/03_train.ipynb #c043
+# %% ../nbs/03_train.ipynb #c044
 @torch.no_grad()
 def validation_rows(
     net: UNet,
