@@ -213,8 +213,10 @@ def write_run(
     out: Path, # .pth
     force: bool = False
 ):
-    "Tune the decoding; write the weights file and, beside it, the history; drop the checkpoint."
-    dials = tune_decoding(net, valid) if net.config['loss'] == 'classification' else {}
+    "Tune the decoding, unless it was tuned before and there are under 32 photos to do better; write the weights file and, beside it, the history; drop the checkpoint."
+    few = hasattr(net, 'meta') and len(valid.photos) < 32
+    if net.config['loss'] != 'classification': dials = {}
+    else: dials = {k: getattr(net.head, k) for k in ('vividness', 'balance', 'saturation')} if few else tune_decoding(net, valid)
     save_json(dict(settings=keep.settings, history=keep.history), out.with_suffix('.json'))
     save_model(net, out, force, **keep.settings, validation=keep.history[-1], **dials)
     keep.path.unlink()
