@@ -85,8 +85,7 @@ class Colorizer:
         small = small_L(L, self.short)
         h, w = small.shape
         x = pad32(torch.from_numpy(small)[None, None]).to(next(self.net.parameters()).device)
-        lines = guide(self.net.head.decode(self.net(x), self.vividness), x)
-        lines = F.interpolate(lines, size=x.shape[-2:], mode='bilinear')[0, :, :h, :w].permute(1, 2, 0).float().cpu().numpy()
+        lines = guide(self.net.head.decode(self.net(x), self.vividness), x)[0, :, :h, :w].permute(1, 2, 0).float().cpu().numpy()
         lines = cv2.resize(lines, L.shape[::-1], interpolation=cv2.INTER_LINEAR)
         return lines[..., :2]*L[..., None] + lines[..., 2:]
     def __call__(self,

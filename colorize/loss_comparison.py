@@ -15,7 +15,7 @@ import torch
 
 from .core import load_json
 from .data import Batches, degrade
-from .evaluate import Judges, compare, crossed_floors, measure, real_halves
+from .evaluate import Judges, columns, compare, crossed_floors, measure, real_halves
 from .infer import Colorizer
 from .model import UNet, load_model
 from .train import ab_error, train
@@ -83,9 +83,7 @@ def comparison_table(
 ): # pandas DataFrame of strings: a row a name, a column a figure
     "Mean ± spread over seeds."
     import pandas as pd
-    titles = dict(kid='KID ×10³ ↓', fid='FID ↓', hist_distance='ab histogram ↓', auc_balanced='AuC, balanced ↑', de2000='ΔE2000 ↓', ab_error='ab error ↓',
-                  aged='ab error, aged L ↓', psnr='PSNR ↑', cf='CF', cf_abs='CF abs', cf_gap='CF gap ↓')
-    rows = {}
+    titles, rows = columns | dict(aged='ab error, aged L ↓'), {}
     for name, runs in found.items():
         mean, spread = over_seeds(runs)
         digits, scale = (lambda k: 3 if k in ('hist_distance', 'auc_balanced') else 1 if k in ('kid', 'fid', 'cf', 'cf_abs', 'cf_gap') else 2), lambda k: 1000 if k == 'kid' else 1

@@ -164,20 +164,20 @@ def guide(
     L: torch.Tensor, # Nx1xHxW in 0..100, H and W at least h and w
     radius: int = 1, # of the neighbourhood, in pixels of ab
     eps: float = 4 # variance of L, in squared units, below which L is taken as flat
-) -> torch.Tensor: # Nx4xhxw: slopes of a and b, offsets of a and b
-    "ab as a line over L in each neighbourhood (He et al. 2013, equations 5, 6 and 8)."
+) -> torch.Tensor: # Nx4xHxW: slopes of a and b, offsets of a and b
+    "ab as a line over L in each neighbourhood (He et al. 2013, equations 5, 6 and 8), enlarged to L's size."
     mean = lambda x: F.avg_pool2d(x, 2*radius + 1, 1, radius, count_include_pad=False)
-    L = F.adaptive_avg_pool2d(L, ab.shape[-2:])
+    size, L = L.shape[-2:], F.adaptive_avg_pool2d(L, ab.shape[-2:])
     mean_L, mean_ab = mean(L), mean(ab)
     slope = (mean(L*ab) - mean_L*mean_ab)/((mean(L*L) - mean_L**2).clamp(0) + eps)
-    return mean(torch.cat([slope, mean_ab - slope*mean_L], 1))
+    return F.interpolate(mean(torch.cat([slope, mean_ab - slope*mean_L], 1)), size=size, mode='bilinear')
 
 def enlarge(
     ab: torch.Tensor, # Nx2xhxw
     L: torch.Tensor # Nx1xHxW in 0..100
 ) -> torch.Tensor: # Nx2xHxW
     "ab at L's size, its edges where L has them."
-    slope, offset = F.interpolate(guide(ab, L), size=L.shape[-2:], mode='bilinear').chunk(2, 1)
+    slope, offset = guide(ab, L).chunk(2, 1)
     return slope*L + offset
 
 # %% ../nbs/02_model.ipynb #c039
