@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from .core import InputError, pick_device, rgb_to_lab, sha256, threaded
+from .core import InputError, lab_to_rgb8, pick_device, rgb_to_lab, sha256, threaded
 from .data import content_hash, near_grey, open_photo
 from .networks import Cache, Classifier, Inception, Lpips, attempt, content, recall
 
@@ -60,7 +60,6 @@ def recolor(
     ab: np.ndarray # anything that broadcasts to HxWx2, Lab units
 ) -> np.ndarray: # HxWx3 uint8; what the screen cannot show loses chroma, as our own colours do
     "The photo's own L with these ab."
-    from colorize.infer import lab_to_rgb8
     lab = rgb_to_lab(rgb)
     lab[..., 1:] = ab
     return lab_to_rgb8(lab)

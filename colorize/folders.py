@@ -16,7 +16,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .core import InputError, atomic, check_output, folder, image_grid, pick_device, save_figure, save_json, sha256, threaded, user_path
-from .data import content_hash, find_photos, near_grey, open_photo, sample_photos
+from .data import content_hash, near_grey, open_photo, sample_photos
+from .photos import find_photos
 from .evaluate import Judges, Lazy, all_judges, chosen, compare, crossed_floors, evaluation_set, fid_remark, measure, metrics_table, provenance, real_halves, recolor, squares, summarize, tidy
 from .networks import Cache, default_cache
 

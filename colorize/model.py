@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['losses', 'Regression', 'occupied_bins', 'class_weights', 'Bins', 'imagenet_weights', 'conv_bn_relu', 'Classic',
-           'make_encoder', 'Up', 'Context', 'guide', 'enlarge', 'UNet', 'make_model', 'weights_hash', 'save_model',
-           'shipped_model', 'read_weights', 'load_model']
+           'make_encoder', 'Up', 'Context', 'guide', 'enlarge', 'UNet', 'make_model', 'for_inference', 'weights_hash',
+           'save_model', 'read_weights', 'load_model']
 
 # %% ../nbs/02_model.ipynb #c002
 import hashlib, json
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .core import InputError, atomic, folder, pick_device, project, user_path
+from .core import InputError, atomic, pick_device, shipped_model, user_path
 
 # %% ../nbs/02_model.ipynb #c010
 class Regression(nn.Module):
@@ -95,8 +97,14 @@ class Bins(nn.Module):
     def decode(self, pred: torch.Tensor, vividness: float|None = None) -> torch.Tensor: # Nx2xhxw
         v = self.vividness if vividness is None else vividness
         if not 0 <= v <= 1: raise InputError(f'vividness {v} is out of range: give a number from 0 (calm) to 1 (vivid).')
+        return self.annealed_mean(pred, torch.tensor(float(v)))
+    def annealed_mean(self, pred: torch.Tensor, vividness: torch.Tensor) -> torch.Tensor: # Nx2xhxw (Zhang 2016, equation 5)
         logits = pred.float() + (self.balance*self.lift - self.weights.log())[:, None, None]
-        return self.saturation*torch.einsum('nqhw,qc->nchw', (logits/max(1 - v, .02)).softmax(1), self.centers)
+        p = (logits.permute(0, 2, 3, 1)/(1 - vividness).clamp(min=.02)).softmax(-1)
+        return self.saturation*(p @ self.centers).permute(0, 3, 1, 2)
+    def entropy(self, pred: torch.Tensor) -> torch.Tensor: # Nx1xhxw in 0..1: how undecided the network is
+        logp = (pred.float() - self.weights.log()[:, None, None]).permute(0, 2, 3, 1).log_softmax(-1)
+        return -(logp.exp()*logp).sum(-1)[:, None]/np.log(len(self.centers))
 
 # %% ../nbs/02_model.ipynb #c025
 def imagenet_weights(
@@ -239,7 +247,24 @@ def make_model(
     elif init != 'random': raise InputError(f'init {init!r} is not known here: use imagenet or random.')
     return net
 
-# %% ../nbs/02_model.ipynb #c046
+# %% ../nbs/02_model.ipynb #c044
+def for_inference(
+    net: UNet # left as it is
+) -> UNet: # a copy, in evaluation mode
+    "The same network with batch norm folded into the convolutions, channels last."
+    def fold(module):
+        before = ''
+        for name, child in list(module.named_children()):
+            conv = module._modules.get(before)
+            if isinstance(child, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d) and conv.out_channels == child.num_features:
+                setattr(module, before, fuse_conv_bn_eval(conv, child))
+                setattr(module, name, getattr(child, 'act', nn.Identity()))  # timm's batch norm has the activation inside
+            else: fold(child)
+            before = name
+        return module
+    return fold(deepcopy(net).eval()).requires_grad_(False).to(memory_format=torch.channels_last)
+
+# %% ../nbs/02_model.ipynb #c049
 def weights_hash(
     state: dict # name -> tensor
 ) -> str: # 64 hex digits
@@ -261,14 +286,7 @@ def save_model(
     with atomic(path, force) as tmp: torch.save(dict(state=state, meta=json.dumps(meta, sort_keys=True)), tmp)
     return Path(path)
 
-# %% ../nbs/02_model.ipynb #c048
-def shipped_model() -> Path:
-    "Where `model_color.pth` lies: in the checkout, or installed beside this module."
-    places = [folder('trained_model')/'model_color.pth'] if project() else []
-    here = Path(__file__).parent if '__file__' in globals() else Path()
-    places += [here/'trained_model'/'model_color.pth', here.parent/'trained_model'/'model_color.pth']
-    return next((p for p in places if p.exists()), places[0])
-
+# %% ../nbs/02_model.ipynb #c051
 def read_weights(path: str|Path|None = None) -> tuple[dict, dict]: # state dict in fp32, metadata
     "Read and check a weights file. Raises `InputError` for one that is missing, damaged or foreign."
     path = user_path(path) if path else shipped_model()

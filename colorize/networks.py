@@ -20,7 +20,8 @@ import torch
 from tqdm.auto import tqdm
 
 from .core import InputError, folder, pick_device, project, sha256, threaded
-from .data import find_photos, open_photo
+from .data import open_photo
+from .photos import find_photos
 from .model import imagenet_weights, weights_hash
 
 # %% ../nbs/06a_networks.ipynb #c007
