@@ -69,7 +69,7 @@ def read_hints(
 # %% ../nbs/05a_hints.ipynb #c018
 def affinity(
     L: np.ndarray, # HxW in 0..100
-    sigma: float = 1.5 # the change of L between neighbours that begins to be an edge
+    sigma: float = 2 # the change of L between neighbours that begins to be an edge
 ) -> sparse.csr_array: # HW x HW, symmetric
     "How readily colour passes between neighbouring pixels, 0 to 1."
     i, flat = np.arange(L.size).reshape(L.shape), L.ravel().astype(float)
@@ -98,7 +98,7 @@ def spread(
     ab: np.ndarray, # HxWx2 float32: the model's colours on the same grid
     hints: Sequence[Hint], # in pixels of this grid, fractions rounded down; two on one pixel are averaged
     strokes: tuple[np.ndarray, np.ndarray]|None = None, # mask HxW bool and ab HxWx2, from `read_hints`
-    sigma: float = 1.5, # as for `affinity`
+    sigma: float = 2, # as for `affinity`
     pull: float = 1e-4, # as for `propagate`
     t: float = .05 # the model's strength: the D at which a hint counts as much as the model
 ) -> np.ndarray: # HxWx2 float32
@@ -112,7 +112,7 @@ def spread(
     values = np.zeros((h*w, g.max() + 1, 3))
     np.add.at(values, (where, g), np.column_stack([says, np.ones(len(g))]))
     smooth = L.astype(np.float32)
-    for _ in range(6): smooth = cv2.bilateralFilter(smooth, 5, 6, 1.5)
+    for _ in range(6): smooth = cv2.bilateralFilter(smooth, 5, 4, 1.5)
     found = propagate(affinity(smooth, sigma), values[..., 2].sum(1), values.reshape(h*w, -1), pull).reshape(h, w, -1, 3)
     N, D = found[..., :2], found[..., 2:]
     return ((t**3*ab + (D**2*N).sum(2))/(t**3 + (D**3).sum(2))).astype(np.float32)

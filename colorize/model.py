@@ -99,9 +99,11 @@ class Bins(nn.Module):
         if not 0 <= v <= 1: raise InputError(f'vividness {v} is out of range: give a number from 0 (calm) to 1 (vivid).')
         return self.annealed_mean(pred, torch.tensor(float(v)))
     def annealed_mean(self, pred: torch.Tensor, vividness: torch.Tensor) -> torch.Tensor: # Nx2xhxw (Zhang 2016, equation 5)
-        logits = pred.float() + (self.balance*self.lift - self.weights.log())[:, None, None]
+        # below the tuned position, balance and saturation are taken back, too: at 0 stays the plain mean
+        k = (vividness/self.vividness).clamp(max=1) if self.vividness else torch.ones_like(vividness)
+        logits = pred.float() + (k*self.balance*self.lift - self.weights.log())[:, None, None]
         p = (logits.permute(0, 2, 3, 1)/(1 - vividness).clamp(min=.02)).softmax(-1)
-        return self.saturation*(p @ self.centers).permute(0, 3, 1, 2)
+        return (1 + k*(self.saturation - 1))*(p @ self.centers).permute(0, 3, 1, 2)
     def entropy(self, pred: torch.Tensor) -> torch.Tensor: # Nx1xhxw in 0..1: how undecided the network is
         logp = (pred.float() - self.weights.log()[:, None, None]).permute(0, 2, 3, 1).log_softmax(-1)
         return -(logp.exp()*logp).sum(-1)[:, None]/np.log(len(self.centers))

@@ -7,7 +7,7 @@ __all__ = ['suffixes', 'HUGE', 'Photo', 'srgb_profile', 'TooLarge', 'read_photo'
            'find_photos', 'Job', 'plan', 'Summary', 'run_jobs']
 
 # %% ../nbs/00a_photos.ipynb #c002
-import glob, os, re, stat, struct, sys, warnings
+import glob, logging, os, re, stat, struct, sys, warnings
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -24,14 +24,17 @@ from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 
 from .core import InputError, atomic, check_output, linear_to_srgb, look_up, threaded, user_path
 
-# %% ../nbs/00a_photos.ipynb #c010
+# %% ../nbs/00a_photos.ipynb #c003
+for _module in ('PIL', 'tifffile'): logging.getLogger(_module).addHandler(logging.NullHandler())  # without any handler Python prints their remarks on damaged files
+
+# %% ../nbs/00a_photos.ipynb #c011
 _formats = dict(jpg='JPEG', jpeg='JPEG', png='PNG', webp='WEBP', tif='TIFF', tiff='TIFF', bmp='BMP', gif='GIF', avif='AVIF', heic='HEIF', heif='HEIF')
 suffixes = {f'.{s}' for s in _formats} # of the files that count as photos in a folder
 
-@dataclass
+@dataclass(eq=False)
 class Photo:
     "An upright sRGB photo, and what came with it."
-    pixels: np.ndarray # HxW (gray) or HxWx3 (colour), uint8 or uint16, C-contiguous
+    pixels: np.ndarray # HxW (gray) or HxWx3 (colour), uint8 or uint16; C-contiguous, perhaps read-only
     alpha: np.ndarray|None = None # HxW of the same dtype
     format: str = 'PNG' # what it is written as if nobody says otherwise, by Pillow's name
     info: dict = field(default_factory=dict) # exif, icc_profile, xmp (bytes) and dpi, where there are any
@@ -56,21 +59,22 @@ class Photo:
 
 def _to8(a): return a if a.dtype == np.uint8 else cv2.convertScaleAbs(a, alpha=1/257)
 
-# %% ../nbs/00a_photos.ipynb #c013
+# %% ../nbs/00a_photos.ipynb #c014
 @cache
 def srgb_profile() -> bytes:
     "A standard sRGB profile; the time that LittleCMS stamps into it is set to a fixed one."
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
     return icc[:24] + struct.pack('>6H', 2000, 1, 1, 0, 0, 0) + icc[36:]
 
-def _transform(mode, icc): # the profile's name, and what turns L, RGB, CMYK or LAB into sRGB (as RGB)
+def _transform(mode, icc): # the profile's name, the mode it is for, and what turns that mode into sRGB (as RGB)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB') if mode == 'LAB' else BytesIO(icc))
-    space = profile.profile.xcolor_space.strip()
-    if dict(RGB='RGB', GRAY='L', CMYK='CMYK', Lab='LAB').get(space) != mode: raise ValueError(f'a profile for {space}')
+    fits = dict(RGB='RGB', GRAY='L', CMYK='CMYK', Lab='LAB').get(profile.profile.xcolor_space.strip())
+    if (mode, fits) == ('L', 'RGB'): mode = 'RGB'  # gray by way of equal R, G and B
+    if fits != mode: raise ValueError(f'a profile for {fits}')
     turn = ImageCms.buildTransform(profile, ImageCms.ImageCmsProfile(BytesIO(srgb_profile())), mode, 'RGB', ImageCms.Intent.RELATIVE_COLORIMETRIC, flags=ImageCms.Flags.BLACKPOINTCOMPENSATION)
-    return (profile.profile.profile_description or 'a profile without a name').strip(), turn
+    return (profile.profile.profile_description or 'a profile without a name').strip(), mode, turn
 
-# %% ../nbs/00a_photos.ipynb #c015
+# %% ../nbs/00a_photos.ipynb #c016
 @cache
 def _cube(): # the colours on which profiles are compared
     ramp = np.linspace(0, 255, 9).astype(np.uint8)
@@ -81,7 +85,7 @@ def _is_srgb(mode, turn):
     probe = _cube().convert(mode)
     return np.abs(np.asarray(ImageCms.applyTransform(probe, turn), np.int16) - np.asarray(probe.convert('RGB'))).max() <= 2
 
-# %% ../nbs/00a_photos.ipynb #c017
+# %% ../nbs/00a_photos.ipynb #c018
 def _curve(icc, name, x): # the profile's curve of this name at x in 0..1 (ICC.1:2022, 10.6 and 10.18)
     tags = {icc[i:i+4]: struct.unpack_from('>2I', icc, i + 4) for i in range(132, 132 + 12*struct.unpack_from('>I', icc, 128)[0], 12)}
     at, size = tags[name]
@@ -104,7 +108,7 @@ def _to_srgb16(
     icc: bytes, # its profile
 ) -> np.ndarray|None: # the same in sRGB; None for a profile that is no curves and matrix
     "Colours as sRGB, in 16 bits."
-    x, names = np.linspace(0, 1, 65536), [b'kTRC'] if pixels.ndim == 2 else [b'rTRC', b'gTRC', b'bTRC']
+    x, names = np.linspace(0, 1, 65536), [b'rTRC', b'gTRC', b'bTRC'] if pixels.ndim == 3 else [b'kTRC' if icc[16:20] == b'GRAY' else b'gTRC']
     if icc[20:24] != b'XYZ ' or b'A2B0' in icc[128:128+1200]: return None
     try: tables = [_curve(icc, n, x).clip(0, 1).astype(np.float32) for n in names]
     except (KeyError, IndexError, ValueError, struct.error): return None
@@ -115,37 +119,37 @@ def _to_srgb16(
         out[i:i+64] = linear_to_srgb(linear.clip(0, 1), np.uint16)
     return out
 
-# %% ../nbs/00a_photos.ipynb #c019
+# %% ../nbs/00a_photos.ipynb #c020
 def _to_srgb(
     pixels, # Pillow image (L, RGB, CMYK, LAB) or uint16 array (HxW, HxWx3), meaning what `icc` says
     icc: bytes|None, # its profile
     notes: list[str], # receives a sentence for what was converted or passed over
 ) -> tuple[np.ndarray, bytes|None]: # HxW or HxWx3 in sRGB, and the profile to keep
     "Colours as sRGB."
-    deep = isinstance(pixels, np.ndarray)
+    deep, turn = isinstance(pixels, np.ndarray), None
     mode = pixels.mode if not deep else 'L' if pixels.ndim == 2 else 'RGB'
-    turn = None
+    back = 'L' if mode == 'L' else 'RGB'
     if icc or mode == 'LAB':
-        try: name, turn = _transform(mode, icc)
+        try: name, through, turn = _transform(mode, icc)
         except Exception:  # PyCMSError, OSError, ValueError, ...: whatever a damaged profile makes of it
             icc = None
             notes.append('Its colour profile is damaged or does not fit, and was passed over.')
-    if turn is None or _is_srgb(mode, turn):
+    if turn is None or _is_srgb(through, turn):
         if mode == 'CMYK': notes.append('It has ink values without a colour profile: its colours are approximate.')
-        return (pixels if deep else np.asarray(pixels if mode in ('L', 'RGB') else pixels.convert('RGB'))), icc and (icc if mode == 'RGB' else srgb_profile())
+        return pixels if deep else np.asarray(pixels.convert(back)), icc and (icc if through == 'RGB' else srgb_profile())
     notes.append(f'Its colours were converted from {name} to sRGB.')
     out = _to_srgb16(pixels, icc) if deep else None
     if deep and out is None: notes.append('They were converted in 8 bits, as the profile is made of tables.')
-    if out is None: out = np.asarray(ImageCms.applyTransform(Image.fromarray(_to8(pixels)) if deep else pixels, turn).convert('L' if mode == 'L' else 'RGB'))
+    if out is None: out = np.asarray(ImageCms.applyTransform((Image.fromarray(_to8(pixels)) if deep else pixels).convert(through), turn).convert(back))
     return out, srgb_profile()
 
-# %% ../nbs/00a_photos.ipynb #c024
+# %% ../nbs/00a_photos.ipynb #c025
 _turns = {2: lambda a: cv2.flip(a, 1), 3: lambda a: cv2.rotate(a, cv2.ROTATE_180), 4: lambda a: cv2.flip(a, 0), 5: cv2.transpose,
           6: lambda a: cv2.rotate(a, cv2.ROTATE_90_CLOCKWISE), 7: lambda a: cv2.rotate(cv2.transpose(a), cv2.ROTATE_180), 8: lambda a: cv2.rotate(a, cv2.ROTATE_90_COUNTERCLOCKWISE)}
 
 def _upright(a, turn): return _turns.get(turn, lambda a: a)(a)
 
-# %% ../nbs/00a_photos.ipynb #c027
+# %% ../nbs/00a_photos.ipynb #c028
 # description, make, model, resolution, software, dates, artist, host, rating, copyright, Exif, GPS, Windows' own titles
 _about_photo = {269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432, 34665, 34853, 40091, 40092, 40093, 40094, 40095}
 
@@ -168,10 +172,10 @@ def _info(im, exif, icc, turned):
     if len(dpi) != 2 or not all(isfinite(d) and 1 <= d < 1e5 for d in dpi): dpi = None
     return {k: v for k, v in dict(exif=exif, icc_profile=icc, xmp=xmp, dpi=dpi[::-1] if dpi and turned else dpi).items() if v}
 
-# %% ../nbs/00a_photos.ipynb #c029
-def _is_cut(im): # will Pillow cut 16 bits of colour to 8?
-    if im.format == 'TIFF': return im.mode in ('RGB', 'RGBA', 'RGBX') and max(im.tag_v2.get(258, (8,))) == 16
-    return im.format == 'PNG' and im.mode in ('LA', 'RGB', 'RGBA') and ';16' in str(im.tile)
+# %% ../nbs/00a_photos.ipynb #c030
+def _is_cut(im): # will Pillow cut 16 bits to 8?
+    if im.mode[0] in 'IF': return False
+    return max(im.tag_v2.get(258, (8,))) == 16 if im.format == 'TIFF' else im.format == 'PNG' and ';16' in str(im.tile)
 
 def _deep(file, planes) -> np.ndarray|None: # HxWx3 or HxWx4 uint16, as stored; None: cannot be had
     file.seek(0)
@@ -182,7 +186,7 @@ def _deep(file, planes) -> np.ndarray|None: # HxWx3 or HxWx4 uint16, as stored; 
     if a is None or a.dtype != np.uint16 or a.ndim != 3: return None
     return cv2.cvtColor(a, cv2.COLOR_BGR2RGB if a.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=a)
 
-# %% ../nbs/00a_photos.ipynb #c031
+# %% ../nbs/00a_photos.ipynb #c032
 def _split(im): # any Pillow image -> L, RGB, CMYK or LAB image, or uint16 array; alpha or None
     if im.mode.startswith('I'):
         a = np.asarray(im)
@@ -206,18 +210,18 @@ def _photo(im, file=None) -> Photo: # `file`: where `im` was opened from
     exif, turn = _exif(im, notes)
     pixels, alpha = _split(im)
     if cut:
-        if (deep := _deep(file, planes)) is None: notes.append('Its 16 bits could only be read as 8.')
+        if (deep := _deep(file, planes) if im.mode in ('LA', 'RGB', 'RGBA', 'RGBX') else None) is None: notes.append('Its 16 bits could only be read as 8.')
         else:
             if planes: turn = stored  # Pillow and OpenCV turn TIFF, and only TIFF, as they load it; tifffile does not
             pixels = np.ascontiguousarray(deep[..., 0] if im.mode == 'LA' else deep[..., :3])
-            if alpha is not None: alpha = deep[..., 3]
+            if alpha is not None: alpha = deep[..., 3] if deep.shape[2] == 4 else alpha*np.uint16(257)
     pixels, icc = _to_srgb(pixels, im.info.get('icc_profile'), notes)
     pixels, alpha = _upright(pixels, turn), None if alpha is None else _upright(alpha, turn)
     kind = dict(MPO='JPEG', GIF='PNG').get(im.format, im.format)
     if kind not in _formats.values() or kind == 'HEIF' and not _has_heif(write=True): kind = 'JPEG' if kind == 'HEIF' else 'PNG'
     return Photo(pixels, alpha, kind, _info(im, exif, icc, max(turn, stored) > 4), notes)
 
-# %% ../nbs/00a_photos.ipynb #c033
+# %% ../nbs/00a_photos.ipynb #c034
 @cache
 def _has_heif(write=False) -> bool:
     try: import pillow_heif
@@ -225,7 +229,7 @@ def _has_heif(write=False) -> bool:
     pillow_heif.register_heif_opener()
     return not write or 'HEIF' in Image.SAVE
 
-# %% ../nbs/00a_photos.ipynb #c035
+# %% ../nbs/00a_photos.ipynb #c036
 def _is_url(source): return isinstance(source, str) and '://' in source
 
 def _fetch(
@@ -249,23 +253,24 @@ def _fetch(
             return bytes(data)
     except urllib.error.HTTPError as e: raise InputError(f'{url} cannot be fetched ({e.code} {e.reason}): check the address.') from e
     except (OSError, http.client.HTTPException, ValueError) as e:
+        if isinstance(e, InputError): raise
         if isinstance(getattr(e, 'reason', e), TimeoutError): raise InputError(f'{url} did not answer in {timeout:g} s: try again, or download it yourself, and give the file.') from e
         raise InputError(f'{url} cannot be fetched ({getattr(e, "reason", None) or e or type(e).__name__}): check the address and the connection.') from e
 
 def _open(source, timeout) -> tuple: # a seekable binary file, and what to call it
     if isinstance(source, (bytes, bytearray)): return BytesIO(source), 'This photo'
-    if source == '-': return BytesIO(sys.stdin.buffer.read()), 'stdin'
+    if str(source) == '-': return BytesIO(sys.stdin.buffer.read()), 'stdin'
     if _is_url(source): return BytesIO(_fetch(source, timeout)), source
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     try:
         kind = path.stat().st_mode
-        if stat.S_ISDIR(kind): raise InputError(f'{path} is a folder, not a photo: name a photo in it.')
-        if not stat.S_ISREG(kind): raise InputError(f'{path} is a device or a pipe, not a photo: give a file, or - for stdin.')
-        return open(path, 'rb'), str(path)
+        if stat.S_ISREG(kind): return open(path, 'rb'), str(path)
     except (FileNotFoundError, NotADirectoryError) as e: raise InputError(f'There is no photo {path}: check its name.') from e
     except (OSError, ValueError) as e: raise InputError(f'{path} cannot be read ({getattr(e, "strerror", None) or e}): mend its name or its permissions.') from e
+    if stat.S_ISDIR(kind): raise InputError(f'{path} is a folder, not a photo: name a photo in it.')
+    raise InputError(f'{path} is a device or a pipe, not a photo: give a file, or - for stdin.')
 
-# %% ../nbs/00a_photos.ipynb #c037
+# %% ../nbs/00a_photos.ipynb #c038
 _limit = dict(lock=Lock(), readers=0)
 
 @contextmanager
@@ -292,7 +297,7 @@ def _identify(file, name): # a Pillow image, not decoded yet
     if not _has_heif(): raise InputError(f'{name} is a HEIC photo, which needs one more package: pip install pillow-heif.')
     return Image.open(file, formats=['HEIF'])
 
-# %% ../nbs/00a_photos.ipynb #c039
+# %% ../nbs/00a_photos.ipynb #c040
 def _decode(file, name, megapixels) -> Photo:
     file.seek(0)
     with _no_limit():
@@ -316,7 +321,7 @@ def read_photo(
     file, name = _open(source, timeout)
     with file: return _decode(file, name, megapixels)
 
-# %% ../nbs/00a_photos.ipynb #c041
+# %% ../nbs/00a_photos.ipynb #c042
 def as_photo(
     photo, # Photo; HxW, HxWx3 or HxWx4 array (uint8, uint16; sRGB); Pillow image; or what `read_photo` takes
     megapixels: float = 200, # limit where a file is read
@@ -331,7 +336,7 @@ def as_photo(
     if not photo.size or not (photo.ndim == 2 or photo.ndim == 3 and photo.shape[2] in (3, 4)): raise InputError(f'An array of shape {photo.shape} is no photo: give HxW, HxWx3 or HxWx4.')
     return Photo(photo[..., :3] if photo.ndim == 3 else photo, photo[..., 3] if photo.shape[2:] == (4,) else None)
 
-# %% ../nbs/00a_photos.ipynb #c047
+# %% ../nbs/00a_photos.ipynb #c048
 def _png(pixels, meta):
     data, small, known = cv2.imencode('.png', pixels, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH])[1].data, BytesIO(), PngImagePlugin.PngInfo()
     if xmp := meta.pop('xmp', None): known.add_itxt('XML:com.adobe.xmp', xmp.decode('utf-8', 'replace'))
@@ -341,7 +346,7 @@ def _png(pixels, meta):
 
 def _tiff(pixels, meta):
     data = cv2.imencode('.tiff', pixels, [cv2.IMWRITE_TIFF_ROWSPERSTRIP, 32])[1].data
-    with Image.open(BytesIO(data), formats=['TIFF']) as im: layout = im.tag_v2
+    with _no_limit(), Image.open(BytesIO(data), formats=['TIFF']) as im: layout = im.tag_v2
     exif, ifd, file = Image.Exif(), TiffImagePlugin.ImageFileDirectory_v2(prefix=layout.prefix), BytesIO()
     exif.load(meta.get('exif', b''))
     about = {tag: exif.get_ifd(tag) if tag in (34665, 34853) else exif[tag] for tag in exif if tag in _about_photo}
@@ -360,7 +365,7 @@ def _pillow(pixels, meta, **options):
     Image.fromarray(pixels).save(file, **options, **meta)
     return file.getbuffer()
 
-# %% ../nbs/00a_photos.ipynb #c049
+# %% ../nbs/00a_photos.ipynb #c050
 _holds = dict(JPEG={'exif', 'icc_profile', 'xmp', 'dpi'}, WEBP={'exif', 'icc_profile', 'xmp'}, BMP={'dpi'})
 _holds |= dict(PNG=_holds['JPEG'], TIFF=_holds['JPEG'], AVIF=_holds['WEBP'], HEIF=_holds['WEBP'])
 _options = dict(JPEG=dict(subsampling=0), AVIF=dict(subsampling='4:4:4'), HEIF=dict(chroma=444))
@@ -389,7 +394,7 @@ def _encode(photo, kind, quality=95, software='') -> tuple: # the bytes of a fil
         return dict(PNG=_png, TIFF=_tiff)[kind](a, meta), notes
     return _pillow(a, meta, format=kind, **({} if kind == 'BMP' else dict(quality=quality)), **_options.get(kind, {})), notes
 
-# %% ../nbs/00a_photos.ipynb #c051
+# %% ../nbs/00a_photos.ipynb #c052
 def _writes(suffix) -> bool:
     Image.init()
     kind = _formats.get(suffix.lower().lstrip('.'), 'GIF')
@@ -427,11 +432,13 @@ def write_photo(
     "Write a photo, whole or not at all. Raises `InputError` where that cannot be done."
     if str(path) != '-': return write_photos({path: photo}, quality, software, force)
     data, notes = _bytes(photo, photo.format, 'stdout', quality, software)
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as e: raise InputError(f'stdout cannot be written ({e.strerror}): give a file.') from e
     return notes
 
-# %% ../nbs/00a_photos.ipynb #c056
+# %% ../nbs/00a_photos.ipynb #c057
 def find_photos(
     path: str|Path, # a folder
     recursive: bool = True, # the folders below it, too?
@@ -448,13 +455,13 @@ def find_photos(
     if not found: raise InputError(f'The folder {path} holds no photos ({", ".join(sorted(suffixes))}): give one that does{"" if recursive else ", or look into its subfolders with -r (recursive=True)"}.')
     return sorted(found)
 
-# %% ../nbs/00a_photos.ipynb #c059
+# %% ../nbs/00a_photos.ipynb #c060
 def _inputs(source, out, recursive): # [(what to read, its name below the output folder)]
-    if source == '-': return [(source, Path('stdin'))]
+    if str(source) == '-': return [('-', Path('stdin'))]
     if _is_url(source):
         from urllib.parse import unquote, urlsplit
         return [(source, Path(Path(unquote(urlsplit(source).path)).name or 'photo'))]
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if os.path.isdir(path): return [(path/(name := q.relative_to(path.resolve())), name) for q in find_photos(path, recursive, out)]
     if not os.path.lexists(path) and glob.has_magic(str(path)):
         root = Path(re.split(r'[*?\[]', str(path))[0] + 'x').parent.resolve()  # the folders before the first wildcard
@@ -469,7 +476,7 @@ def _named(name, suffix): # the name of what comes out
     if old not in suffixes: return name.with_name(name.name + (suffix or ''))  # the right one is added when the photo has been read
     return name.with_suffix(suffix) if suffix else name if _writes(old) else name.with_suffix('.png' if old == '.gif' else '.jpg')
 
-# %% ../nbs/00a_photos.ipynb #c061
+# %% ../nbs/00a_photos.ipynb #c062
 @dataclass(frozen=True)
 class Job:
     "One photo to read, and where its result goes."
@@ -477,15 +484,15 @@ class Job:
     out: str|Path # '-' is stdout; a name without a known suffix gets that of the photo's format
     format: str|None = None # Pillow's name, if it was asked for
 
-def _targets(found, sources, out, suffix): # where each of the photos goes
-    one, folder = len(sources) == len(found) == 1 and not os.path.isdir(found[0][0]), os.path.isdir(out) or not out.suffix
+def _targets(found, out, suffix): # where each of the photos goes
     if str(out) == '-':
         if len(found) > 1: raise InputError(f'stdout takes one photo, and there are {len(found)}: give a folder.')
         return ['-']
-    if not folder and one:
-        if _kind(out.suffix, out) != (_formats[suffix[1:]] if suffix else _kind(out.suffix, out)): raise InputError(f'{out} and the format {suffix[1:]} contradict each other: give one of them.')
+    out, file = Path(os.path.expanduser(out)), not str(out).endswith(('/', os.sep)) and not os.path.isdir(out) and Path(out).suffix
+    if file and len(found) == 1:
+        if _kind(file, out) != _formats.get(suffix and suffix[1:], _kind(file, out)): raise InputError(f'{out} and the format {suffix[1:]} contradict each other: give one of them.')
         return [out]
-    if not folder and out.suffix.lower() in suffixes: raise InputError(f'{out} is the name of one file, and there are {len(found)} photos: give a folder.')
+    if file and file.lower() in suffixes: raise InputError(f'{out} is the name of one file, and there are {len(found)} photos: give a folder.')
     return [out/_named(name, suffix) for _, name in found]
 
 def plan(
@@ -496,14 +503,13 @@ def plan(
     force: bool = False, # may existing outputs be replaced?
 ) -> tuple[list[Job], list[Path]]: # what is to be done; the outputs that exist already
     "Which photo goes where. Raises `InputError` for whatever can be refused before the first photo is read."
-    sources = [sources] if isinstance(sources, (str, Path)) else list(sources)
-    out, suffix = Path(out).expanduser() if str(out) != '-' else '-', format and '.' + format.lower().lstrip('.')
+    sources, suffix = [sources] if isinstance(sources, (str, Path)) else list(sources), format and '.' + format.lower().lstrip('.')
     kind = _kind(suffix, f'The format {format}') if suffix else None
-    found = [pair for s in sources for pair in _inputs(s, Path(out), recursive)]
+    found = [pair for s in sources for pair in _inputs(s, Path(os.path.expanduser(out)), recursive)]
     if not found: raise InputError('There are no photos to read: name one.')
-    single = len(found) == 1 and not os.path.isdir(Path(sources[0]).expanduser())
+    single = len(found) == 1 and not os.path.isdir(os.path.expanduser(sources[0]))
     jobs, skipped, taken, inputs = [], [], {}, {_inode(s) for s, _ in found} - {None}
-    for (source, _), target in zip(found, _targets(found, sources, Path(out), suffix)):
+    for (source, _), target in zip(found, _targets(found, out, suffix)):
         if (other := taken.setdefault(target, source)) is not source:
             if _inode(other) and _inode(other) == _inode(source): continue
             raise InputError(f'{other} and {source} would both become {target}: give them different folders.')
@@ -517,7 +523,7 @@ def _inode(path): # what a file is, under whatever name
     try: return (st := os.stat(path)).st_dev, st.st_ino
     except (OSError, ValueError, TypeError): return None
 
-# %% ../nbs/00a_photos.ipynb #c064
+# %% ../nbs/00a_photos.ipynb #c065
 HUGE = 40 # megapixels: larger photos are never read ahead
 
 @dataclass
@@ -534,14 +540,17 @@ class Summary:
 
 def _attempt(f, *args):
     try: return f(*args)
-    except InputError as e: return e
+    except InputError as e: return InputError(str(e))  # without the frames that a traceback keeps alive
 
 def _read_job(job, megapixels): # a photo, or how to decode it if it is huge
     file, name = _open(job.source, 20)
     try: photo = _decode(file, name, min(megapixels, HUGE))
     except TooLarge:
-        if megapixels <= HUGE: raise
-        return partial(_decode, file, name, megapixels)
+        if megapixels > HUGE: return partial(_decode, file, name, megapixels)
+        raise
+    except InputError:
+        file.close()
+        raise
     file.close()
     return photo
 
@@ -582,7 +591,7 @@ def _pipeline(jobs, work, between, megapixels, **options): # yields (job, (what 
         for result in written: yield from [result, *(failed.pop(0) for _ in failed[:])]
         yield from failed
 
-# %% ../nbs/00a_photos.ipynb #c065
+# %% ../nbs/00a_photos.ipynb #c066
 def run_jobs(
     jobs: Iterable[Job], # from `plan`
     work: Callable, # (Photo, extra) -> Photo, or {suffix of the name: Photo}: '' is the result, '_map' goes beside it as PNG; called in threads

@@ -160,12 +160,12 @@ def tune_decoding(
     colour = lambda batches, planes: mean_colorfulness([x for (_, L, _), ab in zip(batches, planes) for x in to_photos(L, ab)])
     goal = lambda batches: colour(batches, [ab for *_, ab in batches])
     head, truth, found = net.head, goal(small), []
-    for v, head.balance in product(vividness, balance):
+    for head.vividness, head.balance in product(vividness, balance):
         head.saturation = 1.
-        made = [head.decode(pred, v) for pred, *_ in small]
+        made = [head.decode(pred) for pred, *_ in small]
         for _ in range(3): head.saturation *= truth/max(colour(small, [head.saturation*m for m in made]), .1)
         error, over = np.mean([ab_error(head.saturation*m, ab).item() for m, (*_, ab) in zip(made, small)]), max(head.saturation, most)
-        found.append((over, error, dict(vividness=v, balance=head.balance, saturation=min(head.saturation, 2.))))
+        found.append((over, error, dict(vividness=head.vividness, balance=head.balance, saturation=min(head.saturation, 2.))))
     best = min(found, key=lambda x: x[:2])[2]
     for dial, value in best.items(): setattr(head, dial, value)
     whole = colour(seen, [enlarge(head.decode(pred), L) for pred, L, _ in seen])  # enlarging costs a little colour

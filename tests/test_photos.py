@@ -91,6 +91,23 @@ def test_sixteen_bits(a, kind):
     if n == (4,): np.testing.assert_array_equal(photo.alpha, a[..., 3])
     np.testing.assert_allclose(photo.rgb8.astype(int), np.rint((a if a.ndim == 3 else np.dstack([a]*3))[..., :3]/257), atol=0)
 
+def png16(a, colour, extra=b''): # kinds that no library writes
+    chunk = lambda kind, body: struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+    rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in a)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>2I5B', a.shape[1], a.shape[0], 16, colour, 0, 0, 0)) + (chunk(b'tRNS', extra) if extra else b'') + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+
+def test_sixteen_bits_see_through():
+    photo = read_photo(png16(RGB16[..., :2], 4))
+    assert np.array_equal(photo.pixels, gray(RGB16)) and np.array_equal(photo.alpha, RGB16[..., 1])
+    photo = read_photo(png16(RGB16, 2, struct.pack('>3H', *RGB16[3, 4])))
+    assert np.array_equal(photo.pixels, RGB16) and photo.alpha.dtype == np.uint16
+    assert photo.alpha[3, 4] == 0 and (photo.alpha == 0).sum() == (RGB16 == RGB16[3, 4]).all(-1).sum()
+
+def test_sixteen_bits_that_are_cut_are_told():
+    f = io.BytesIO()
+    tifffile.imwrite(f, np.dstack([RGB16, gray(RGB16)]), photometric='separated')
+    assert 'Its 16 bits could only be read as 8.' in read_photo(f.getvalue()).notes
+
 def test_whole_numbers_and_floats():
     i = Image.fromarray(gray(RGB16).astype(np.int32))
     assert i.mode == 'I'
@@ -109,10 +126,11 @@ def test_arrays():
 # ---- upright, once
 
 @pytest.mark.parametrize('turn', range(1, 9))
-@pytest.mark.parametrize('kind', ['png', 'tif', 'tif lzw', 'webp', 'jpg', 'png16', 'png16 gray', 'tif16', 'tif16 gray'])
+@pytest.mark.parametrize('kind', ['png', 'tif', 'tif lzw', 'webp', 'jpg', 'avif', 'heic', 'png16', 'png16 gray', 'tif16', 'tif16 gray'])
 def test_upright(turn, kind, tmp_path):
     back = {5: 5, 6: 8, 7: 7, 8: 6}.get(turn, turn)  # what undoes the turn
     a = {'png16': RGB16, 'tif16': RGB16, 'png16 gray': gray(RGB16), 'tif16 gray': gray(RGB16)}.get(kind, RGB)
+    if kind == 'avif' and not features.check('avif') or kind == 'heic' and not photos._has_heif(write=True): pytest.skip('not built in')
     stored = photos._upright(a, back)
     e = exif(turn, make='Camera')
     if kind.startswith('png16'): raw = photos._png(stored if a.ndim == 2 else cv2.cvtColor(stored, cv2.COLOR_RGB2BGR), dict(exif=e.tobytes()))
@@ -120,9 +138,9 @@ def test_upright(turn, kind, tmp_path):
         f = io.BytesIO()
         tifffile.imwrite(f, stored, photometric='rgb' if a.ndim == 3 else 'minisblack', extratags=[(274, 'H', 1, turn), (271, 's', 0, 'Camera')])
         raw = f.getvalue()
-    else: raw = data(Image.fromarray(stored), {'tif lzw': 'TIFF', 'tif': 'TIFF', 'jpg': 'JPEG'}.get(kind, kind.upper()), exif=e, **dict(webp=dict(lossless=True), jpg=dict(quality=100, subsampling=0)).get(kind, {}) | (dict(compression='tiff_lzw') if kind == 'tif lzw' else {}))
+    else: raw = data(Image.fromarray(stored), {'tif lzw': 'TIFF', 'tif': 'TIFF', 'jpg': 'JPEG', 'heic': 'HEIF'}.get(kind, kind.upper()), exif=e, **dict(webp=dict(lossless=True), jpg=dict(quality=100, subsampling=0)).get(kind, {}) | (dict(compression='tiff_lzw') if kind == 'tif lzw' else {}))
     photo = read_photo(raw)
-    np.testing.assert_allclose(photo.pixels.astype(int), a, atol=6 if kind == 'jpg' else 0)
+    np.testing.assert_allclose(photo.pixels.astype(int), a, atol=dict(jpg=6, avif=12, heic=12).get(kind, 0))
     out = tmp_path/'out.png'
     write_photo(photo, out)  # and it is not turned again
     assert np.array_equal(read_photo(out).pixels, photo.pixels)
@@ -205,8 +223,14 @@ def test_profiles_that_cannot_be_used():
     for profile in (b'x', b'x'*500, srgb_profile()[:200], LUT_CMYK, icc(b'RGB ', {})):
         photo = read_photo(data(Image.fromarray(RGB), 'TIFF', icc_profile=profile))
         assert np.array_equal(photo.pixels, RGB) and 'icc_profile' not in photo.info and 'passed over' in photo.notes[0]
-    fits_not = read_photo(data(Image.fromarray(gray(RGB)), 'TIFF', icc_profile=rgb_profile()))
-    assert np.array_equal(fits_not.pixels, gray(RGB)) and fits_not.notes
+
+def test_gray_with_a_profile_for_colours():
+    "Some programs leave it there; gray is R = G = B in it."
+    kept = read_photo(data(Image.fromarray(gray(RGB)), icc_profile=srgb_profile()))
+    assert kept.info['icc_profile'] == srgb_profile() and np.array_equal(kept.pixels, gray(RGB)) and not kept.notes
+    for a in (gray(RGB), gray(RGB).astype(np.uint16)*257):
+        linear = photos._to_srgb(Image.fromarray(a) if a.dtype == np.uint8 else a, rgb_profile('linear'), [])[0]
+        np.testing.assert_allclose(linear/(1 if a.dtype == np.uint8 else 257), 255*photos.linear_to_srgb(gray(RGB)/255.), atol=1.5)
 
 def test_the_standard_profile_never_changes():
     code = 'import hashlib; from colorize.photos import srgb_profile; print(hashlib.sha256(srgb_profile()).hexdigest())'
@@ -433,7 +457,7 @@ def mutate(raw, rng):
     return bytes(raw)
 
 @pytest.mark.filterwarnings('ignore')
-def test_fuzz(capfd):
+def test_fuzz(capfd): # capfd: libtiff tells stderr what it thinks of each file
     "A photo or a sentence, whatever the bytes."
     rng, files, counts, slowest = random.Random(7), list(seeds()), dict(photo=0, refused=0), 0
     for f in files: assert read_photo(f).pixels.shape[:2] == (16, 16)
@@ -448,7 +472,6 @@ def test_fuzz(capfd):
             counts['refused'] += 1
         slowest = max(slowest, time.monotonic() - start)
     assert min(counts.values()) > 1500 and slowest < 5, (counts, slowest)
-    assert len(capfd.readouterr().err) < 5000
 
 # ---- addresses
 
