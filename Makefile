@@ -7,13 +7,14 @@ BIN := .venv/bin
 # torch's threads wait without spinning: several times faster when the machine has other work.
 export OMP_WAIT_POLICY ?= PASSIVE
 .DEFAULT_GOAL := help
-.PHONY: help report test lab clean
+.PHONY: help report test lab benchmark clean
 
 help:
 	@echo 'make report         run the notebooks and write results/sample/index.html (RUN=name for another run)'
 	@echo 'make test           notebooks and modules in step, nbdev_test, pytest'
 	@echo 'make lab            open the notebooks in JupyterLab'
-	@echo 'make clean          remove what runs made; never results/reference, models or your photos'
+	@echo 'make benchmark      measure speed and memory; results/benchmark/'
+	@echo 'make clean          remove what runs made; never results/reference, results/benchmark, models or your photos'
 	@echo 'Each sets up .venv first. PYTHON=python3.12 chooses the Python; PIP_ARGS goes to pip (an index with a CPU-only torch, say).'
 
 .venv/.ready: settings.ini setup.py pyproject.toml
@@ -40,6 +41,10 @@ test: .venv/.ready
 lab: .venv/.ready
 	@$(BIN)/jupyter-lab nbs/00_core.ipynb
 
+benchmark: .venv/.ready
+	@mkdir -p results/benchmark
+	@$(BIN)/papermill nbs/09_benchmark.ipynb results/benchmark/09_benchmark.ipynb
+
 clean:
 	@rm -rf data/packed data/features.sqlite*
-	@find results -mindepth 1 -maxdepth 1 ! -name README.md ! -name reference -exec rm -rf {} +
+	@find results -mindepth 1 -maxdepth 1 ! -name README.md ! -name reference ! -name benchmark -exec rm -rf {} +

@@ -210,10 +210,10 @@ def _photo(im, file=None) -> Photo: # `file`: where `im` was opened from
     exif, turn = _exif(im, notes)
     pixels, alpha = _split(im)
     if cut:
-        if (deep := _deep(file, planes) if im.mode in ('LA', 'RGB', 'RGBA', 'RGBX') else None) is None: notes.append('Its 16 bits could only be read as 8.')
+        if (deep := _deep(file, planes) if im.mode in ('RGB', 'RGBA', 'RGBX') else None) is None: notes.append('Its 16 bits could only be read as 8.')
         else:
             if planes: turn = stored  # Pillow and OpenCV turn TIFF, and only TIFF, as they load it; tifffile does not
-            pixels = np.ascontiguousarray(deep[..., 0] if im.mode == 'LA' else deep[..., :3])
+            pixels = np.ascontiguousarray(deep[..., :3])
             if alpha is not None: alpha = deep[..., 3] if deep.shape[2] == 4 else alpha*np.uint16(257)
     pixels, icc = _to_srgb(pixels, im.info.get('icc_profile'), notes)
     pixels, alpha = _upright(pixels, turn), None if alpha is None else _upright(alpha, turn)

@@ -1,5 +1,6 @@
 "The command line: help at once, and for every bad input one sentence, a non-zero exit, and nothing written."
 import re, subprocess, sys
+from io import BytesIO
 from importlib.util import find_spec
 
 import numpy as np
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from colorize.cli import app
 
-COMMANDS = ['image', 'temperature', 'train', 'validate', 'report']
+COMMANDS = ['image', 'temperature', 'train', 'validate', 'evaluate', 'export', 'report']
 needs_infer = pytest.mark.skipif(find_spec('colorize.infer') is None, reason='no colorize.infer yet')
 
 def say(line):
@@ -54,6 +55,27 @@ inference = [
     ('image one.png -o x.png --path-trained-model broken.pth', 'broken.pth'),
     ('image one.png -o x.png --path-trained-model nothing.pth', 'nothing.pth'),
     ('image one.png -o x.png --vividness 7', 'vividness'),
+    ('image one.png -o x.png --saturation 7', 'saturation'),
+    ('image one.png -o x.png --keep-color -1', 'keep-color'),
+    ('image one.png -o x.png --warmth 101', 'warmth'),
+    ('image one.png -o x.png --quality 0', 'quality'),
+    ('image one.png -o x.png --hint 5,5', '5,5'),
+    ('image one.png -o x.png --hint 500,5,#ff0000', 'outside'),
+    ('image one.png -o x.png --hint 5,5,#gg0000', '#gg0000'),
+    ('image one.png -o x.png --strokes out.png', 'strokes'),
+    ('image one.png -o x.png --strokes nothing.png', 'nothing.png'),
+    ('image one.png -o x.png --backend jax', "no backend 'jax'"),
+    ('image one.png -o x.png --backend onnx --path-trained-model nothing.onnx', 'nothing.onnx'),
+    ('image one.png -o x.png --format xyz', 'xyz'),
+    ('image one.png -o x.xyz', 'xyz'),
+    ('image one.png -o one.png --force', 'never replaced'),
+    ('image one.png -o x.png --megapixels .01', '--megapixels'),
+    ('image ftp://example.org/a.jpg -o x.png', 'http'),
+    ('image *.xyz -o x', '*.xyz'),
+    ('image photos -o x.png', 'x.png'),
+    ('export --format tflite', 'tflite'),
+    ('export -o model.pb', '.onnx'),
+    ('export --path-trained-model broken.pth -o x.onnx', 'broken.pth'),
     ('validate --path-val photos --path-trained-model broken.pth', 'broken.pth'),
     ('validate --path-val nowhere', 'nowhere'),
     ('validate --path-val empty', 'no photos'),
@@ -119,6 +141,22 @@ def test_image_keeps_the_size(here):
     assert Image.open(here/'new'/'colour.png').size == (160, 120)
     assert say('image photos one.png -o new/all').exit_code == 0
     assert len([k for k in tree(here) if k.startswith('new/all/')]) == 4
+
+def test_one_bad_photo_does_not_stop_a_folder(here):
+    (here/'photos'/'bad.jpg').write_text('no photo')
+    result = say('image photos -o new')
+    assert result.exit_code == 1 and len(result.stdout.splitlines()) == 3
+    assert 'bad.jpg' in result.stderr and re.search(r'^3 done, 1 failed in [\d.]+ s$', result.stderr, re.M)
+    before = tree(here)
+    (here/'photos'/'bad.jpg').unlink()
+    again = say('image photos -o new')
+    assert again.exit_code == 0 and again.stdout == '' and '3 skipped' in again.stderr
+    assert {k: v for k, v in before.items() if 'bad' not in k} == tree(here)
+
+def test_a_pipe(here):
+    command = [sys.executable, '-c', 'from colorize.cli import app; app()', 'image', '-', '-o', '-']
+    result = subprocess.run(command, input=(here/'one.png').read_bytes(), capture_output=True)
+    assert result.returncode == 0 and Image.open(BytesIO(result.stdout)).size == (160, 120)
 
 def test_kid_while_training(here, monkeypatch):
     "Without Inception weights refused before the first step; with them, KID is among the numbers, but only where asked for."
