@@ -179,6 +179,7 @@ def linear_to_srgb(
     if np.dtype(dtype).kind == 'u': return look_up(_value_of(np.dtype(dtype)), _root16(linear))
     return np.where(linear > .0031308, 1.055*np.power(linear, 1/2.4) - .055, 12.92*linear).astype(dtype)
 
+# %% ../nbs/00_core.ipynb #c032
 def look_up(
     table: np.ndarray, # 256 or 65536 values
     index: np.ndarray # uint8 or uint16, any shape
@@ -214,7 +215,7 @@ def lab_to_rgb(
     import cv2
     return cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1)
 
-# %% ../nbs/00_core.ipynb #c039
+# %% ../nbs/00_core.ipynb #c040
 # linear sRGB to XYZ, each row over the D65 white's X, Y, Z: neutral light maps to (1, 1, 1)
 RGB_TO_XYZ = np.array([[.412453, .357580, .180423], [.212671, .715160, .072169], [.019334, .119193, .950227]])
 RGB_TO_XYZ /= RGB_TO_XYZ.sum(1, keepdims=True)
@@ -254,7 +255,7 @@ def lab_cube(
     out += t
     return out
 
-# %% ../nbs/00_core.ipynb #c042
+# %% ../nbs/00_core.ipynb #c043
 def fit_gamut(
     linear: np.ndarray, # 3 x n float32 linear sRGB, changed in place
     Y: np.ndarray # n float32 in 0..1: the luminance to keep
@@ -290,7 +291,7 @@ def lab_to_rgb8(
     f = (L + 16)/116
     return np.moveaxis(show_lab(f + a/500, lab_cube(f).clip(0, 1), f - b/200), 0, -1).copy()
 
-# %% ../nbs/00_core.ipynb #c046
+# %% ../nbs/00_core.ipynb #c047
 def batch_rgb_to_lab(
     rgb # Nx3xHxW tensor: uint8, or float in 0..1; sRGB
 ): # Nx3xHxW float tensor on the same device: L in 0..100, a, b
@@ -314,7 +315,7 @@ def batch_lab_to_rgb(
     x = torch.einsum('ij,njhw->nihw', torch.as_tensor(np.linalg.inv(RGB_TO_XYZ), dtype=x.dtype, device=x.device), x).clamp(0, 1)
     return torch.where(x > .0031308, 1.055*x.clamp_min(1e-8)**(1/2.4) - .055, 12.92*x)
 
-# %% ../nbs/00_core.ipynb #c050
+# %% ../nbs/00_core.ipynb #c051
 def threaded(
     work, # called with one item
     items: Iterable,
@@ -333,7 +334,7 @@ def threaded(
         finally:
             for w in waiting: w.cancel()
 
-# %% ../nbs/00_core.ipynb #c053
+# %% ../nbs/00_core.ipynb #c054
 def pick_device(
     name: str = 'auto' # auto, cpu, gpu (the first there is), cuda or mps
 ) -> str: # a torch device name

@@ -16,6 +16,7 @@ from typing import Iterable, Iterator, NamedTuple
 
 import cv2
 import numpy as np
+from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image
 
@@ -170,6 +171,7 @@ def _check_dials(vividness, saturation, keep_color):
     for name, value, high in (('vividness', vividness, 1), ('saturation', saturation, 3), ('keep_color', keep_color, 1)):
         if value is not None and not 0 <= value <= high: raise InputError(f'{name} {value} is out of range: give a number from 0 to {high}.')
 
+# %% ../nbs/05_colorize.ipynb #c022
 class Colorizer:
     "A model ready for photos: call it with an array, get a colour array of the same size."
     def __init__(self,
@@ -195,52 +197,58 @@ class Colorizer:
         self.hints = [parse_hint(h) if isinstance(h, str) else h for h in hints]
         self.strokes = read_photo(strokes).image if isinstance(strokes, (str, Path)) else strokes
 
-    def guess(self,
-        small: list[np.ndarray], # from `small_L`, of equal padded size
-        sizes: list[tuple[int, int]] # height and width of the photos, in pixels
-    ) -> list[Guess]:
-        "The network's opinion on a batch."
-        L = np.stack([pad32(s) for s in small])[:, None]
-        ab, entropy = self.net(np.concatenate([L, L[..., ::-1]]) if self.tta else L, self.vividness)
-        if self.tta: ab, entropy = (x if x is None else (x[:len(L)] + x[len(L):, ..., ::-1])/2 for x in (ab, entropy))
-        found = []
-        for k, (s, x) in enumerate(zip(small, L[:, 0])):
-            lines = lines_over_L(np.ascontiguousarray(ab[k].transpose(1, 2, 0))*self.saturation, x)
-            rows, columns = (n*lines.shape[0]/x.shape[0] for n in s.shape)
-            doubt = None if entropy is None else bilinear(s.shape[0], lines.shape[0], rows) @ entropy[k, 0] @ bilinear(s.shape[1], lines.shape[1], columns).T
-            guess = Guess(lines, rows, columns, doubt)
-            found.append(self._told(guess, s, sizes[k]) if self.hints or self.strokes is not None else guess)
-        return found
+# %% ../nbs/05_colorize.ipynb #c024
+@patch
+def guess(self: Colorizer,
+    small: list[np.ndarray], # from `small_L`, of equal padded size
+    sizes: list[tuple[int, int]] # height and width of the photos, in pixels
+) -> list[Guess]:
+    "The network's opinion on a batch."
+    L = np.stack([pad32(s) for s in small])[:, None]
+    ab, entropy = self.net(np.concatenate([L, L[..., ::-1]]) if self.tta else L, self.vividness)
+    if self.tta: ab, entropy = (x if x is None else (x[:len(L)] + x[len(L):, ..., ::-1])/2 for x in (ab, entropy))
+    found = []
+    for k, (s, x) in enumerate(zip(small, L[:, 0])):
+        lines = lines_over_L(np.ascontiguousarray(ab[k].transpose(1, 2, 0))*self.saturation, x)
+        rows, columns = (n*lines.shape[0]/x.shape[0] for n in s.shape)
+        doubt = None if entropy is None else bilinear(s.shape[0], lines.shape[0], rows) @ entropy[k, 0] @ bilinear(s.shape[1], lines.shape[1], columns).T
+        guess = Guess(lines, rows, columns, doubt)
+        found.append(self._told(guess, s, sizes[k]) if self.hints or self.strokes is not None else guess)
+    return found
 
-    def _told(self, guess, L, size): # what the user knows wins
-        (h, w), (H, W) = L.shape, size
-        lines = np.einsum('yi,xj,ijc->yxc', bilinear(h, guess.lines.shape[0], guess.rows), bilinear(w, guess.lines.shape[1], guess.columns), guess.lines, optimize=True)
-        strokes = None if self.strokes is None else read_hints(self.strokes, (W, H), (w, h))
-        ab = spread(L, lines[..., :2]*L[..., None] + lines[..., 2:], scale_hints(self.hints, (W, H), (w, h)), strokes)
-        return guess._replace(lines=lines_over_L(ab, L), rows=h, columns=w)
+@patch
+def _told(self: Colorizer, guess, L, size): # what the user knows wins
+    (h, w), (H, W) = L.shape, size
+    lines = np.einsum('yi,xj,ijc->yxc', bilinear(h, guess.lines.shape[0], guess.rows), bilinear(w, guess.lines.shape[1], guess.columns), guess.lines, optimize=True)
+    strokes = None if self.strokes is None else read_hints(self.strokes, (W, H), (w, h))
+    ab = spread(L, lines[..., :2]*L[..., None] + lines[..., 2:], scale_hints(self.hints, (W, H), (w, h)), strokes)
+    return guess._replace(lines=lines_over_L(ab, L), rows=h, columns=w)
 
-    def finish(self,
-        pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
-        guess: Guess
-    ) -> np.ndarray: # HxWx3 of the same type
-        "Paint a photo, and set its colour temperature."
-        rgb = paint(pixels, guess, self.keep_color, self.threads)
-        return temperature(rgb, self.warmth, tint=self.tint) if self.warmth or self.tint else rgb
+# %% ../nbs/05_colorize.ipynb #c026
+@patch
+def finish(self: Colorizer,
+    pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
+    guess: Guess
+) -> np.ndarray: # HxWx3 of the same type
+    "Paint a photo, and set its colour temperature."
+    rgb = paint(pixels, guess, self.keep_color, self.threads)
+    return temperature(rgb, self.warmth, tint=self.tint) if self.warmth or self.tint else rgb
 
-    def __call__(self,
-        photo: np.ndarray # HxW, HxWx3 or HxWx4 (alpha); uint8, uint16, or float in 0..1
-    ) -> np.ndarray: # HxWx3 or HxWx4, of the same type
-        "Colorize an array; L of the result is L of the input."
-        if photo.dtype.kind == 'f': return (self(_uint16(photo))/np.float32(65535)).astype(photo.dtype)
-        whole = as_photo(photo)
-        rgb = self.finish(whole.pixels, self.guess([small_L(whole.pixels, self.short)], [whole.pixels.shape[:2]])[0])
-        return rgb if whole.alpha is None else np.dstack([rgb, whole.alpha])
+@patch
+def __call__(self: Colorizer,
+    photo: np.ndarray # HxW, HxWx3 or HxWx4 (alpha); uint8, uint16, or float in 0..1
+) -> np.ndarray: # HxWx3 or HxWx4, of the same type
+    "Colorize an array; L of the result is L of the input."
+    if photo.dtype.kind == 'f': return (self(_uint16(photo))/np.float32(65535)).astype(photo.dtype)
+    whole = as_photo(photo)
+    rgb = self.finish(whole.pixels, self.guess([small_L(whole.pixels, self.short)], [whole.pixels.shape[:2]])[0])
+    return rgb if whole.alpha is None else np.dstack([rgb, whole.alpha])
 
 def _uint16(photo):
     if not (photo.size and photo.min() >= 0 and photo.max() <= 1): raise InputError('Float pixels must lie in 0..1: divide 8-bit values by 255, and mend what is not a number.')
     return np.rint(photo*65535).astype(np.uint16)
 
-# %% ../nbs/05_colorize.ipynb #c024
+# %% ../nbs/05_colorize.ipynb #c029
 @delegates(Colorizer)
 def colorize(
     photo: str|Path|bytes|Image.Image|np.ndarray, # path, URL, '-' for stdin, a file's bytes, Pillow image, or array as `Colorizer` takes it
@@ -253,7 +261,7 @@ def colorize(
     photo = as_photo(photo)
     return replace(photo, pixels=run(photo.pixels)).image
 
-# %% ../nbs/05_colorize.ipynb #c028
+# %% ../nbs/05_colorize.ipynb #c033
 def uncertainty_picture(
     guess: Guess,
     size: tuple[int, int] # height and width of the photo
@@ -263,7 +271,7 @@ def uncertainty_picture(
     entropy = cv2.convertScaleAbs(cv2.resize(guess.entropy, size[::-1]), alpha=255)
     return cv2.applyColorMap(entropy, cv2.COLORMAP_INFERNO)[..., ::-1].copy()
 
-# %% ../nbs/05_colorize.ipynb #c032
+# %% ../nbs/05_colorize.ipynb #c037
 def software(
     meta: dict # of the model
 ) -> str:
@@ -289,7 +297,7 @@ def in_batches(
         while sum(p.megapixels for items in waiting.values() for _, p, _ in items) > megapixels: yield from look(next(iter(waiting)))
     while waiting: yield from look(next(iter(waiting)))
 
-# %% ../nbs/05_colorize.ipynb #c033
+# %% ../nbs/05_colorize.ipynb #c038
 @delegates(Colorizer)
 def colorize_files(
     photos: Iterable[str|Path], # photos, folders, glob patterns, URLs, or '-' for stdin

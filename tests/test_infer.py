@@ -196,8 +196,3 @@ def test_public_names_from_any_folder(tmp_path):
     code = ('from colorize import load_model, colorize, temperature; from PIL import Image; im = Image.new("L", (20, 10), 128);'
             'net = load_model(); print(temperature(colorize(im, net), warmth=30).size)')
     assert python(code, tmp_path) == '(20, 10)'
-
-def test_colorizing_imports_no_more_than_it_needs(tmp_path):
-    there = 'print([m for m in ("torch", "fastai", "matplotlib", "pytorch_fid", "skimage") if m in sys.modules])'
-    assert python(f'import sys, colorize.infer; {there}', tmp_path) == '[]'
-    assert python(f'import sys; from colorize import colorize; import numpy as np; colorize(np.zeros((8, 8), np.uint8)); {there}', tmp_path) == "['torch']"

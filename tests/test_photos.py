@@ -530,12 +530,12 @@ def test_addresses(monkeypatch, tmp_path):
     for bad in ('ftp://127.0.0.1/a.jpg', 'file:///etc/hostname'): refused('only http and https', read_photo, bad)
     for bad in ('http://', 'http://[', 'http://no such host/a.jpg', 'http://127.0.0.1:99999/a.jpg'): refused('cannot be fetched', read_photo, bad)
 
-def test_stdin_and_stdout():
+def test_stdin_and_stdout(tmp_path):
     code = "from colorize.photos import *; s = run_jobs(plan('-', '-', format='webp')[0], lambda photo, extra: photo); assert str(s).startswith('1 done in'), s.failed"
     out = subprocess.run([sys.executable, '-c', code], input=data(Image.fromarray(RGB)), capture_output=True)
     assert out.returncode == 0 and read_photo(out.stdout).format == 'WEBP', out.stderr
     code = "from colorize.photos import *; s = run_jobs(plan('-', 'out')[0], lambda photo, extra: photo); print(s.failed)"
-    assert 'stdin is empty' in subprocess.run([sys.executable, '-c', code], input=b'', capture_output=True, cwd='/tmp').stdout.decode()
+    assert 'stdin is empty' in subprocess.run([sys.executable, '-c', code], input=b'', capture_output=True, cwd=tmp_path).stdout.decode()
 
 # ---- which photo goes where
 
