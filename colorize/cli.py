@@ -81,16 +81,28 @@ def say(summary): # what was done on stdout, what went wrong on stderr
     if summary.failed: raise typer.Exit(1)
 
 # %% ../nbs/10_cli.ipynb #c011
-@app.command(epilog='Example: colorize temperature portrait.jpg --warmth 40')
+@app.command(epilog='Example: colorize temperature portrait.jpg; one picture: colorize temperature album/ --warm 30 -o warmer/')
 def temperature(
-    photo: Annotated[Path, Argument(metavar='PHOTO', help='A colour photo.')],
-    out: Annotated[Path|None, Option('--out', '-o', help='Folder; default: results/.')] = None,
-    warmth: Annotated[float, Option(help='How far, above 0 to 100.')] = 40,
+    photos: Photos,
+    out: Annotated[Path|None, Option('--out', '-o', help='A folder; or, for one photo, a file, or - for stdout. Default: results/.')] = None,
+    recursive: Recursive = False,
+    format: Format = None,
+    quality: Quality = 95,
+    warm: Annotated[float|None, Option(min=0, max=100, help='Warmer, by so many mired. With --cool, two pictures: NAME_warm, NAME_cool.')] = None,
+    cool: Annotated[float|None, Option(min=0, max=100, help='Cooler, likewise.')] = None,
+    kelvin: Annotated[float|None, Option(min=1667, max=25000, help='The light to seem lit by: 6500 is no change, lower is warmer.')] = None,
+    auto: Annotated[bool, Option('--auto', help="First take away the photo's own cast. Not for colorized photos: their colours are no cast.")] = False,
+    strength: Annotated[float, Option(min=0, max=1, help='How much of the cast --auto takes away.')] = 1,
+    tint: Annotated[float, Option(min=-100, max=100, help='More magenta above 0, greener below.')] = 0,
+    preserve: Annotated[str, Option(help='luma: white stays white; white: white takes the tint, and the picture darkens.')] = 'luma',
+    method: Annotated[str, Option(help='adapt: another light; curve: red and blue by a lookup table (--warm, --cool only).')] = 'adapt',
+    megapixels: Megapixels = 200,
     force: Force = False,
 ):
-    "Write a warmer and a cooler copy of a photo."
-    from colorize.temperature import warm_and_cool
-    for path in warm_and_cool(photo, out, warmth=warmth, force=force): typer.echo(path)
+    "Make photos warmer or cooler; with no dial, write a warm and a cool picture of each."
+    from colorize.temperature import temperature_files
+    say(temperature_files(photos, out, warm, cool, recursive, format, quality, force, megapixels, bar=sys.stderr.isatty(),
+                          kelvin=kelvin, tint=tint, auto=strength*auto, preserve=preserve, method=method))
 
 # %% ../nbs/10_cli.ipynb #c013
 @app.command(epilog='Example: colorize train --path-train photos/ --path-trained-model mine.pth --n-epochs 5')

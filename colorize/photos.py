@@ -490,8 +490,9 @@ def _inode(path): # what a file is, under whatever name
     try: return (st := os.stat(path)).st_dev, st.st_ino
     except (OSError, ValueError, TypeError): return None
 
-def _targets(found, out, suffix): # where each of the photos goes
+def _targets(found, out, suffix, ends): # where each of the photos goes
     if str(out) == '-':
+        if ends != ['']: raise InputError('stdout takes one picture, and these would be two: ask for one, or give a folder.')
         if len(found) > 1: raise InputError(f'stdout takes one photo, and there are {len(found)}: give a folder.')
         return ['-']
     out, file = Path(os.path.expanduser(out)), not str(out).endswith(('/', os.sep)) and not os.path.isdir(out) and Path(out).suffix
@@ -508,6 +509,7 @@ def plan(
     recursive: bool = False, # the folders below a folder, too?
     format: str|None = None, # jpg, png, ...: None keeps each photo's own (GIF becomes PNG)
     force: bool = False, # may existing outputs be replaced?
+    ends: Iterable[str] = ('',), # what is added to the names of the results, one for each that a photo becomes
 ) -> tuple[list[Job], list[Path]]: # what is to be done; the outputs that exist already
     "Which photo goes where. Raises `InputError` for whatever can be refused before the first photo is read."
     sources, suffix = [sources] if isinstance(sources, (str, Path)) else list(sources), format and '.' + format.lower().lstrip('.')
@@ -516,13 +518,16 @@ def plan(
     if not found: raise InputError('There are no photos to read: name one.')
     single = len(found) == 1 and not os.path.isdir(os.path.expanduser(sources[0]))
     jobs, skipped, taken, inputs = [], [], {}, {_inode(s) for s, _ in found} - {None}
-    for (source, _), target in zip(found, _targets(found, out, suffix)):
+    for (source, _), target in zip(found, _targets(found, out, suffix, ends := list(ends))):
         if (other := taken.setdefault(target, source)) is not source:
             if _inode(other) and _inode(other) == _inode(source): continue
             raise InputError(f'{other} and {source} would both become {target}: give them different folders.')
-        if target != '-' and _inode(target) in inputs: raise InputError(f'{target} is one of the photos to read, which are never replaced: choose another folder or name.')
-        if target == '-' or force or not os.path.lexists(target): jobs.append(Job(source, target, kind))
-        elif single: check_output(target)
+        results = [] if target == '-' else [target.with_name(f'{target.stem}{e}{target.suffix}') for e in ends]
+        for r in results:
+            if _inode(r) in inputs: raise InputError(f'{r} is one of the photos to read, which are never replaced: choose another folder or name.')
+        there = [r for r in results if os.path.lexists(r)]
+        if single and there and not force: check_output(there[0])
+        if force or len(there) < max(len(results), 1): jobs.append(Job(source, target, kind))  # where some are there, writing will say so
         else: skipped.append(target)
     return jobs, skipped
 
@@ -558,13 +563,15 @@ def _read_job(job, megapixels): # a photo, or how to decode it if it is huge
     file.close()
     return photo
 
-def _write_job(job, made, **options): # what was written; notes
-    made = dict(sorted(made.items())) if isinstance(made, dict) else {'': made}
-    if job.format: made[''] = replace(made[''], format=job.format)
-    if job.out == '-': return '-', write_photo(made[''], '-', **options)
+def _write_job(job, made, **options): # the results that were written; notes
+    made = dict(sorted(made.items(), key=lambda pair: pair[0] != '')) if isinstance(made, dict) else {'': made}
+    main, beside = ([''], '.png') if '' in made else (list(made), None)
+    if job.format: made |= {k: replace(made[k], format=job.format) for k in main}
+    if job.out == '-': return ['-'], write_photo(made[''], '-', **options)
     out = Path(job.out)
-    if not _writes(out.suffix): out = out.with_name(out.name + _suffix(made[''].format))
-    return out, write_photos({out.with_name(f'{out.stem}{k}.png') if k else out: photo for k, photo in made.items()}, **options)
+    if not _writes(out.suffix): out = out.with_name(out.name + _suffix(made[main[0]].format))
+    paths = {k: out.with_name(f'{out.stem}{k}{beside or out.suffix}') if k else out for k in made}
+    return [paths[k] for k in main], write_photos({paths[k]: photo for k, photo in made.items()}, **options)
 
 # %% ../nbs/00a_photos.ipynb #c072
 def _pipeline(jobs, work, between, megapixels, **options): # yields (job, (what was written, notes) or InputError)
@@ -599,7 +606,7 @@ def _pipeline(jobs, work, between, megapixels, **options): # yields (job, (what 
 # %% ../nbs/00a_photos.ipynb #c073
 def run_jobs(
     jobs: Iterable[Job], # from `plan`
-    work: Callable, # (Photo, extra) -> Photo, or {suffix of the name: Photo}: '' is the result, '_map' goes beside it as PNG; called in threads
+    work: Callable, # (Photo, extra) -> Photo, or {end of the name: Photo}: '' is the result, '_map' goes beside it as PNG; without '', all are results; called in threads
     between: Callable|None = None, # iterator of (Job, Photo) -> iterator of (Job, Photo, extra), in the calling thread; hand a huge photo on before taking the next
     quality: int = 95, # 1 to 100
     software: str = '', # what made the results: the EXIF tag Software
@@ -618,4 +625,4 @@ def run_jobs(
         ends = {id(job): end for job, end in (tqdm(results, total=len(jobs), unit=' photos') if bar else results)}
     ends = [ends[id(job)] for job in jobs if id(job) in ends]
     well = [e for e in ends if not isinstance(e, InputError)]
-    return Summary([out for out, _ in well], skipped, [str(e) for e in ends if isinstance(e, InputError)], [n for _, notes in well for n in notes], monotonic() - start)
+    return Summary([out for outs, _ in well for out in outs], skipped, [str(e) for e in ends if isinstance(e, InputError)], [n for _, notes in well for n in notes], monotonic() - start)

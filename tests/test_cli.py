@@ -86,7 +86,18 @@ others = [
     ('temperature broken.jpg', 'broken.jpg'),
     ('temperature one.png -o .', 'exists already'),
     ('temperature one.png -o file', 'cannot be written'),
-    ('temperature one.png --warmth 1000', 'warmth'),
+    ('temperature one.png --warm 1000', 'warm'),
+    ('temperature one.png --warm 0', 'warm'),
+    ('temperature one.png --kelvin 100', 'kelvin'),
+    ('temperature one.png --kelvin 5000 --cool 9', 'two dials'),
+    ('temperature one.png --method curve --auto', 'no auto'),
+    ('temperature one.png --preserve all', 'preserve'),
+    ('temperature one.png -o -', 'two'),
+    ('temperature one.png -o x.xyz', 'xyz'),
+    ('temperature one.png --warm 9 -o one.png --force', 'never replaced'),
+    ('temperature one.png --warm 9 -o out.png', 'exists already'),
+    ('temperature empty -o x', 'no photos'),
+    ('temperature photos --megapixels 0.001 --warm', '--warm'),
     ('train --path-train nowhere', 'nowhere'),
     ('train --path-train empty', 'no photos'),
     ('train --path-train photos --path-val nowhere', 'nowhere'),
@@ -132,7 +143,27 @@ def test_temperature_writes_two(here):
     result = say('temperature photos/b.jpg')
     assert result.exit_code == 0
     assert {k for k in tree(here) if k.startswith('results/')} == {'results/b_warm.jpg', 'results/b_cool.jpg'}
+    assert result.stdout.split() == [str(here/'results'/'b_warm.jpg'), str(here/'results'/'b_cool.jpg')]
     assert say('temperature photos/b.jpg').exit_code == 1 and say('temperature photos/b.jpg --force').exit_code == 0
+
+@pytest.mark.parametrize('dial, rise', [('--warm 30', 1), ('--cool 30', -1), ('--kelvin 5000', 1), ('--kelvin 9000', -1), ('--warm 30 --preserve white', 1), ('--warm 30 --method curve', 1)])
+def test_temperature_dials(here, dial, rise):
+    "Warmer is more red for its blue."
+    Image.new('RGB', (4, 4), (128, 128, 128)).save(here/'gray.png')
+    assert say(f'temperature gray.png {dial} -o new.png').exit_code == 0
+    r, _, b = Image.open(here/'new.png').getpixel((0, 0))
+    assert rise*(r - b) > 10
+
+def test_temperature_of_a_folder(here):
+    (here/'photos'/'bad.jpg').write_text('no photo')
+    result = say('temperature photos one.png -o new --format jpg --auto --strength .5 --tint 3')
+    assert result.exit_code == 1 and 'bad.jpg' in result.stderr
+    assert {k for k in tree(here) if k.startswith('new/')} == {'new/a.jpg', 'new/b.jpg', 'new/c.jpg', 'new/one.jpg'}
+
+def test_temperature_in_a_pipe(here):
+    command = [sys.executable, '-c', 'from colorize.cli import app; app()', 'temperature', '-', '--warm', '20', '-o', '-']
+    result = subprocess.run(command, input=(here/'one.png').read_bytes(), capture_output=True)
+    assert result.returncode == 0 and Image.open(BytesIO(result.stdout)).size == (160, 120)
 
 @needs_infer
 def test_image_keeps_the_size(here):

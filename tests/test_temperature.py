@@ -7,7 +7,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from colorize.core import InputError, rgb_to_lab, srgb_to_linear
-from colorize.temperature import adaptation, bradford, clipped_share, curve_table, light, planck_xy, temperature, warm_and_cool
+from colorize.photos import Photo, read_photo, srgb_profile, write_photo
+from colorize.temperature import adaptation, bradford, clipped_share, curve_table, find_cast, light, neutralizing, planck_xy, temperature, temperature_files, warm_and_cool
 
 Y = np.array([.212671, .715160, .072169])
 warmths = st.floats(-100, 100)
@@ -97,7 +98,38 @@ def test_8_bits_16_bits_and_floats_agree(photo, dials):
     np.testing.assert_allclose(temperature(photo.astype(np.uint16)*257, **dials)/65535, eight, atol=.6/255)
     np.testing.assert_allclose(temperature(photo/255, **dials), eight, atol=.6/255)
 
-@pytest.mark.parametrize('shape', [(1, 1), (1, 20000), (257, 131), (4096, 16)])
+@quick
+@given(st.floats(3000, 12000), st.floats(-30, 30), st.sampled_from(['uint8', 'uint16', 'float64']))
+def test_a_cast_is_found_and_taken_away(kelvin, tint, dtype):
+    "On grays lit by one lamp the guess is right, so auto makes them gray again."
+    ramp = np.linspace(.2, .8, 64)[None]
+    ramp = ramp if dtype == 'float64' else np.rint(ramp*np.iinfo(dtype).max).astype(dtype)
+    cast = temperature(ramp, kelvin=kelvin, tint=tint, preserve='white')
+    k, t = find_cast(cast)
+    assert 1e6/k == pytest.approx(1e6/kelvin, abs=4) and t == pytest.approx(tint, abs=3)
+    again = temperature(cast, auto=1)
+    top = 1 if dtype == 'float64' else np.iinfo(dtype).max
+    assert np.ptp(again.astype(float), axis=-1).max() <= 3*top/255
+
+@quick
+@given(photos(channels=(0, 3, 4)), st.floats(0, 1))
+def test_auto_on_anything(photo, strength):
+    out = temperature(photo, auto=strength)
+    assert np.isfinite(out).all() and out.dtype == photo.dtype
+    kelvin, tint = find_cast(photo)
+    assert 1667 <= kelvin <= 25000 and -100 <= tint <= 100
+
+@quick
+@given(st.floats(1667, 25000), st.floats(-100, 100), st.floats(0, 1))
+def test_neutralizing_undoes_its_share(kelvin, tint, strength):
+    "Taking away a share of a cast and setting the same light again are inverse, up to brightness."
+    np.testing.assert_allclose(neutralizing((kelvin, tint), 0), np.eye(3), atol=1e-9)
+    both = neutralizing((kelvin, tint)) @ adaptation(kelvin=kelvin, tint=tint)
+    np.testing.assert_allclose(both/both[1, 1], np.eye(3), atol=1e-9)
+    gains = lambda s: neutralizing((kelvin, 0), s).sum(1)
+    if kelvin < 6000: assert gains(strength)[0] <= 1 + 1e-9 and gains(strength)[2] >= 1 - 1e-9 # warm: red down, blue up
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 140000), (257, 131), (4096, 70)])
 def test_any_shape_is_worked_through_in_pieces(shape):
     photo = np.random.default_rng(42).integers(0, 256, (*shape, 3), dtype=np.uint8)
     out = temperature(photo, 60)
@@ -149,12 +181,13 @@ class TestAgainstColourScience:
 
 @pytest.mark.parametrize('bad, part', [(dict(warmth=101), 'warmth'), (dict(warmth=float('nan')), 'warmth'), (dict(warmth='hot'), 'warmth'), (dict(kelvin=0), 'kelvin'), (dict(kelvin=1e6), 'kelvin'),
                                        (dict(tint=-101), 'tint'), (dict(method='magic'), 'method'), (dict(preserve='all'), 'preserve'), (dict(warmth=9, kelvin=5000), 'two dials'),
-                                       (dict(method='curve', tint=5), 'no tint'), (dict(method='curve', kelvin=5000), 'no kelvin')])
+                                       (dict(method='curve', tint=5), 'no tint'), (dict(method='curve', kelvin=5000), 'no kelvin'),
+                                       (dict(method='curve', auto=.5), 'no auto'), (dict(auto=1.1), 'auto'), (dict(auto=-1), 'auto'), (dict(auto=None), 'auto')])
 def test_bad_dials(bad, part):
     with pytest.raises(InputError, match=part): temperature(np.zeros((2, 2, 3), np.uint8), **bad)
 
 @pytest.mark.parametrize('bad', [np.zeros(3, np.uint8), np.zeros((2, 2, 2), np.uint8), np.zeros((0, 2, 3), np.uint8), np.zeros((2, 2, 3), int), np.zeros((2, 2), bool),
-                                 np.full((2, 2, 3), 255.), np.full((2, 2, 3), -.1), np.full((2, 2, 3), np.nan), Image.new('I', (2, 2)), 'no such photo.jpg', '/'])
+                                 np.full((2, 2, 3), 255.), np.full((2, 2, 3), -.1), np.full((2, 2, 3), np.nan), np.zeros((0, 2)), np.zeros((2, 2, 2)), Image.new('F', (2, 2)), 'no such photo.jpg', '/'])
 def test_bad_photos(bad):
     with pytest.raises(InputError): temperature(bad, 10)
 
@@ -163,7 +196,7 @@ def portrait(tmp_path): # lies on its side, as a camera stores an upright photo
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, 'Maker'
     pixels = np.full((20, 30, 3), 128, np.uint8)
-    Image.fromarray(pixels).save(tmp_path/'me.jpg', exif=exif, icc_profile=b'profile')
+    Image.fromarray(pixels).save(tmp_path/'me.jpg', exif=exif, icc_profile=srgb_profile())
     return tmp_path/'me.jpg'
 
 def test_warm_and_cool(portrait, tmp_path):
@@ -171,15 +204,67 @@ def test_warm_and_cool(portrait, tmp_path):
     assert (warm.name, cool.name) == ('me_warm.jpg', 'me_cool.jpg')
     with Image.open(warm) as w, Image.open(cool) as c:
         assert w.size == c.size == (20, 30) and w.format == 'JPEG'
-        assert 0x0112 not in w.getexif() and w.getexif()[0x010F] == 'Maker' and w.info['icc_profile'] == b'profile'
+        assert 0x0112 not in w.getexif() and w.getexif()[0x010F] == 'Maker' and w.info['icc_profile'] == srgb_profile()
         (r, _, b), (R, _, B) = c.getpixel((5, 5)), w.getpixel((5, 5))
     assert r < 128 < R and B < 128 < b
     assert sorted(p.name for p in (tmp_path/'new').iterdir()) == ['me_cool.jpg', 'me_warm.jpg']
 
-def test_transparency_makes_png(tmp_path):
-    Image.new('RGBA', (4, 4), (128, 128, 128, 7)).save(tmp_path/'a.webp')
-    warm, _ = warm_and_cool(tmp_path/'a.webp', tmp_path)
-    assert warm.name == 'a_warm.png' and Image.open(warm).getpixel((0, 0))[3] == 7
+@pytest.mark.parametrize('suffix', ['webp', 'png', 'tif'])
+def test_transparency_and_format_stay(tmp_path, suffix):
+    Image.new('RGBA', (4, 4), (128, 128, 128, 7)).save(tmp_path/f'a.{suffix}')
+    warm, _ = warm_and_cool(tmp_path/f'a.{suffix}', tmp_path)
+    assert warm.name == f'a_warm.{suffix}' and Image.open(warm).getpixel((0, 0))[3] == 7
+
+def test_sixteen_bits_stay(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 65536, (5, 6, 3)).astype(np.uint16)
+    write_photo(Photo(pixels, pixels[..., 0].copy()), tmp_path/'deep.png')
+    made = temperature_files([tmp_path/'deep.png'], tmp_path/'out', warm=30)
+    assert made.done == [tmp_path/'out'/'deep.png']
+    back = read_photo(tmp_path/'out'/'deep.png')
+    np.testing.assert_array_equal(back.pixels, temperature(pixels, 30))
+    np.testing.assert_array_equal(back.alpha, pixels[..., 0])
+
+def test_a_photo_gives_a_photo():
+    whole = Photo(np.full((2, 2), 128, np.uint8), info=dict(dpi=(300., 300.)))
+    made = temperature(whole, 40)
+    assert isinstance(made, Photo) and made.info == whole.info and whole.pixels.shape == (2, 2)
+    np.testing.assert_array_equal(made.pixels, temperature(whole.pixels, 40))
+
+@pytest.mark.parametrize('dials, names', [(dict(), ['warm', 'cool']), (dict(preserve='white'), ['warm', 'cool']), (dict(warm=30, cool=20), ['warm', 'cool']), (dict(warm=30), ['']), (dict(cool=30), ['']),
+                                          (dict(kelvin=3000), ['']), (dict(tint=20), ['']), (dict(auto=1), ['']), (dict(warmth=-20), ['']), (dict(auto=1, warm=9, cool=9), ['warm', 'cool'])])
+def test_which_pictures(portrait, tmp_path, dials, names):
+    made = temperature_files([portrait], tmp_path/'out', **dials)
+    assert [p.name for p in made.done] == [f'me{"_" if n else ""}{n}.jpg' for n in names] and not made.failed
+
+def test_a_folder(portrait, tmp_path):
+    "A bad photo does not stop the others; what exists is skipped, and a half-existing pair is not replaced."
+    (tmp_path/'in'/'deep').mkdir(parents=True)
+    for name in ('a.jpg', 'deep/b.jpg'): (tmp_path/'in'/name).write_bytes(portrait.read_bytes())
+    (tmp_path/'in'/'bad.jpg').write_text('no photo')
+    first = temperature_files([tmp_path/'in'], tmp_path/'out', recursive=True)
+    assert [p.relative_to(tmp_path/'out').as_posix() for p in first.done] == ['a_warm.jpg', 'a_cool.jpg', 'deep/b_warm.jpg', 'deep/b_cool.jpg'] and len(first.failed) == 1
+    (tmp_path/'out'/'a_warm.jpg').unlink()
+    before = (tmp_path/'out'/'a_cool.jpg').stat().st_mtime_ns
+    again = temperature_files([tmp_path/'in'], tmp_path/'out', recursive=True)
+    assert again.done == [] and again.skipped == 1 and len(again.failed) == 2 and 'a_cool.jpg exists already' in again.failed[0]
+    assert (tmp_path/'out'/'a_cool.jpg').stat().st_mtime_ns == before and not (tmp_path/'out'/'a_warm.jpg').exists()
+
+def test_inputs_are_never_replaced(portrait, tmp_path):
+    (tmp_path/'me_warm.jpg').write_bytes(portrait.read_bytes())
+    with pytest.raises(InputError, match='never replaced'): temperature_files([portrait, tmp_path/'me_warm.jpg'], tmp_path, force=True)
+    with pytest.raises(InputError, match='never replaced'): temperature_files([portrait], tmp_path, warm=9, force=True)
+    with pytest.raises(InputError, match='two'): temperature_files([portrait], '-')
+
+def test_what_it_says(portrait, tmp_path):
+    white = Image.new('RGB', (8, 8), (250, 250, 250))
+    white.save(tmp_path/'white.png')
+    assert '100% of its pixels' in temperature_files([tmp_path/'white.png'], tmp_path/'out').notes[0]
+    assert temperature_files([portrait], tmp_path/'out', warm=20).notes == []
+    assert '6,500 K, tint' in temperature_files([portrait], tmp_path/'auto', auto=1).notes[0]
+    exif = Image.Exif()
+    exif[0x0131] = 'colorize 0.1.0, model 0123456789ab'
+    white.save(tmp_path/'painted.jpg', exif=exif)
+    assert 'was colorized' in temperature_files([tmp_path/'painted.jpg'], tmp_path/'out', auto=1).notes[1]
 
 @pytest.mark.parametrize('there', ['me_warm.jpg', 'me_cool.jpg'])
 def test_nothing_replaced_or_half_done(portrait, tmp_path, there):
@@ -193,11 +278,11 @@ def test_bad_files_leave_nothing(portrait, tmp_path):
     (tmp_path/'text.jpg').write_text('no photo')
     (tmp_path/'half.jpg').write_bytes(portrait.read_bytes()[:-300])
     for name in ('text.jpg', 'half.jpg', 'none.jpg'):
-        with pytest.raises(InputError, match='cannot be read'): warm_and_cool(tmp_path/name, tmp_path/'out')
+        with pytest.raises(InputError, match=name): warm_and_cool(tmp_path/name, tmp_path/'out')
     for bad in (0, -3, 101, 'x'):
-        with pytest.raises(InputError, match='warmth'): warm_and_cool(portrait, tmp_path/'out', bad)
+        with pytest.raises(InputError, match='warm cannot be'): warm_and_cool(portrait, tmp_path/'out', bad)
     with pytest.raises(InputError, match='method'): warm_and_cool(portrait, tmp_path/'out', method='magic')
-    with pytest.raises(InputError, match='cannot be written'): warm_and_cool(portrait, portrait)
+    with pytest.raises(InputError, match='cannot be written'): warm_and_cool(portrait, portrait/'new')
     assert not list((tmp_path/'out').glob('*'))
 
 @pytest.mark.parametrize('first', ['pass', 'import colorize.temperature', 'from colorize.temperature import warm_and_cool'])
@@ -209,5 +294,5 @@ def test_name_is_callable_in_any_order_of_import(first, tmp_path):
     assert r > 128 > b
 
 def test_leaves_the_heavy_ones_alone(tmp_path):
-    code = "import sys, colorize.temperature; print([m for m in ('torch', 'fastai', 'matplotlib', 'skimage', 'scipy') if m in sys.modules])"
+    code = "import sys, colorize.temperature; print([m for m in ('torch', 'fastai', 'matplotlib', 'skimage', 'scipy', 'ipywidgets', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path).stdout.strip() == '[]'
