@@ -130,14 +130,15 @@ def paint(
     guess: Guess,
     keep: float = 0, # 0..1: how much of the photo's own colour stays
     threads: int|None = None, # None: one a core
-    tile: int = 32768 # pixels at a time: what a core's cache holds
+    tile: int = 2**18 # pixels at a time
 ) -> np.ndarray: # HxWx3 of the same type; L is the input's own
     "The photo in the colours of a guess."
     (h, w), (m, n) = pixels.shape[:2], guess.lines.shape[:2]
     slope, offset = guess.lines[..., :2]*(1 - keep), guess.lines[..., 2:]*(1 - keep)
     per = np.array([1/500, -1/200], np.float32)  # a and b as differences of lab_root
     grid = np.moveaxis(np.concatenate([1 + 116*per*slope, per*(offset - 16*slope)], -1), 2, 1)  # m x 4 x n
-    wide, down = grid @ bilinear(w, n, guess.columns).T, bilinear(h, m, guess.rows)
+    across, down = bilinear(w, n, guess.columns).T, bilinear(h, m, guess.rows)
+    wide = np.stack([product(row, across) for row in grid])
     out, step = np.empty((h, w, 3), pixels.dtype), max(tile//w, 1)
     def strip(y):
         part, weights = pixels[y:y+step], down[y:y+step]
