@@ -60,7 +60,8 @@ class TorchNet:
         model, # a UNet, its file, or None for the shipped one
         device: str = 'cpu' # cpu, gpu, auto, cuda or mps
     ):
-        from colorize.model import UNet, for_inference, load_model
+        try: from colorize.model import UNet, for_inference, load_model
+        except ModuleNotFoundError as e: raise InputError(f'The backend torch needs the package {e.name}: pip install {e.name}, or use the backend onnx with a model from `colorize export`.') from e
         net = model if isinstance(model, UNet) else load_model(model, device)
         self.net, self.meta = for_inference(net), getattr(net, 'meta', {})
         self.vividness = getattr(net.head, 'vividness', None)

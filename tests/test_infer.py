@@ -181,6 +181,11 @@ def test_onnx_needs_no_torch(tmp_path, photo):
     assert np.abs(np.asarray(Image.open(tmp_path/'out.png')).astype(int) - want).max() <= 1
     assert Image.open(tmp_path/'out_uncertainty.png').size == (160, 120)
 
+def test_without_torch_a_sentence(tmp_path):
+    code = ('import sys; sys.modules.update(dict.fromkeys(["torch", "timm"]))\nfrom colorize import colorize; import numpy as np\n'
+            'try: colorize(np.zeros((8, 8), np.uint8))\nexcept ValueError as e: print(e)')
+    assert 'use the backend onnx' in python(code, tmp_path)
+
 @needs_onnx
 def test_bad_onnx_files(tmp_path):
     (tmp_path/'text.onnx').write_text('no model')
