@@ -77,7 +77,7 @@ def say(summary): # what was done on stdout, what went wrong on stderr
     for path in summary.done:
         if path != '-': typer.echo(path)
     for sentence in (*summary.notes, *summary.failed): typer.echo(sentence, err=True)
-    if len(summary.done) + summary.skipped + len(summary.failed) > 1: typer.echo(summary, err=True)
+    if summary.skipped or len(summary.done) + len(summary.failed) > 1: typer.echo(summary, err=True)
     if summary.failed: raise typer.Exit(1)
 
 # %% ../nbs/10_cli.ipynb #c011

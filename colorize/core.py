@@ -55,14 +55,12 @@ def folder(
     return base.joinpath(*parts)
 
 # %% ../nbs/00_core.ipynb #c016
-def shipped_model(
-    suffix: str = '.pth' # .onnx: what `colorize export` made of it
-) -> Path: # need not exist
-    "Where `model_color` lies: in the checkout, or installed beside this module."
+def shipped_model() -> Path: # need not exist
+    "Where `model_color.pth` lies: in the checkout, or installed beside this module."
     places = [folder('trained_model')] if project() else []
     here = Path(__file__).parent if '__file__' in globals() else Path()
     places += [here/'trained_model', here.parent/'trained_model']
-    return next((f for p in places if (f := p/f'model_color{suffix}').exists()), places[0]/f'model_color{suffix}')
+    return next((f for p in places if (f := p/'model_color.pth').exists()), places[0]/'model_color.pth')
 
 # %% ../nbs/00_core.ipynb #c019
 def user_path(
@@ -80,7 +78,7 @@ def check_output(
 ) -> Path:
     "Find out before the work, not after it, that `path` can be written. Raises `InputError` if not."
     path = Path(path)
-    if path.exists() and not force: raise InputError(f'{path} exists already: choose another name, or say --force (force=True) to replace it.')
+    if os.path.lexists(path) and not force: raise InputError(f'{path} exists already: choose another name, or say --force (force=True) to replace it.')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .core import InputError, atomic, check_output, folder, image_grid, pick_device, save_figure, save_json, sha256, threaded, user_path
 from .data import content_hash, near_grey, open_photo, sample_photos
-from .photos import find_photos
+from .photos import Photo, find_photos, write_photo
 from .evaluate import Judges, Lazy, all_judges, chosen, compare, crossed_floors, evaluation_set, fid_remark, measure, metrics_table, provenance, real_halves, recolor, squares, summarize, tidy
 from .networks import Cache, default_cache
 
@@ -93,14 +93,15 @@ def colorized(
     bar: bool = False # show a progress bar?
 ) -> list[tuple[Path, Path]]: # with what became of them
     "Colorize the gray centre square of each photo into a PNG."
-    from colorize.infer import Colorizer, save_photo
+    from colorize.infer import Colorizer
     color, made = Colorizer(model, device), []
     for old in out.glob('*.png'): old.unlink() # of an earlier evaluation
     gray = lambda p: recolor(squares(open_photo(p), size)[0], 0)[..., 0]
     names = Counter(p.stem for p, _ in pairs)
     for (path, _), g in zip(pairs, tqdm(threaded(gray, [p for p, _ in pairs]), 'colorize', len(pairs), disable=not bar, leave=False)):
         name = path.stem if names[path.stem] == 1 else f'{path.stem}_{content_hash(path)[:8]}'
-        made.append((path, save_photo(Image.fromarray(color(g)), out/f'{name}.png', force=True)))
+        write_photo(Photo(color(g)), out/f'{name}.png', force=True)
+        made.append((path, out/f'{name}.png'))
     return made
 
 # %% ../nbs/06b_folders.ipynb #c017

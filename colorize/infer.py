@@ -82,7 +82,7 @@ class OnnxNet:
     ):
         try: import onnxruntime as ort
         except ImportError as e: raise InputError('The ONNX backend needs the package onnxruntime: pip install onnxruntime, or use the backend torch.') from e
-        path, options = user_path(model) if model else shipped_model('.onnx'), ort.SessionOptions()
+        path, options = user_path(model) if model else shipped_model().with_suffix('.onnx'), ort.SessionOptions()
         if not path.is_file(): raise InputError(f'There is no ONNX model at {path}: write one where torch is installed (colorize export), or give its path.')
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # waiting threads would slow down decoding and painting
         try:
@@ -125,6 +125,7 @@ class Guess(NamedTuple):
     rows: float # of the grid that the photo covers; the rest is padding
     columns: float
     entropy: np.ndarray|None # of the reduced copy's size, without padding: float32 in 0..1
+    L: np.ndarray|None = None # the reduced copy: what hints spread on
 
 def paint(
     pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
@@ -196,14 +197,13 @@ class Colorizer:
         self.net, self.short, self.threads = _network(model, device, backend), short, threads
         if vividness is not None and self.net.vividness is None: raise InputError('This model names one colour a pixel and has no vividness to set: use a model trained with loss classification.')
         self.vividness, self.saturation, self.keep_color, self.warmth, self.tint, self.tta = vividness, saturation, keep_color, warmth, tint, tta
-        self.hints = [parse_hint(h) if isinstance(h, str) else h for h in hints]
+        self.hints = [parse_hint(h) if isinstance(h, str) else h for h in ([hints] if isinstance(hints, str) else hints)]
         self.strokes = read_photo(strokes).image if isinstance(strokes, (str, Path)) else strokes
 
 # %% ../nbs/05_colorize.ipynb #c024
 @patch
 def guess(self: Colorizer,
-    small: list[np.ndarray], # from `small_L`, of equal padded size
-    sizes: list[tuple[int, int]] # height and width of the photos, in pixels
+    small: list[np.ndarray] # from `small_L`, of equal padded size
 ) -> list[Guess]:
     "The network's opinion on a batch."
     L = np.stack([pad32(s) for s in small])[:, None]
@@ -214,13 +214,12 @@ def guess(self: Colorizer,
         lines = lines_over_L(np.ascontiguousarray(ab[k].transpose(1, 2, 0))*self.saturation, x)
         rows, columns = (n*lines.shape[0]/x.shape[0] for n in s.shape)
         doubt = None if entropy is None else bilinear(s.shape[0], lines.shape[0], rows) @ entropy[k, 0] @ bilinear(s.shape[1], lines.shape[1], columns).T
-        guess = Guess(lines, rows, columns, doubt)
-        found.append(self._told(guess, s, sizes[k]) if self.hints or self.strokes is not None else guess)
+        found.append(Guess(lines, rows, columns, doubt, s))
     return found
 
 @patch
-def _told(self: Colorizer, guess, L, size): # what the user knows wins
-    (h, w), (H, W) = L.shape, size
+def _told(self: Colorizer, guess, size): # what the user knows wins
+    L, (h, w), (H, W) = guess.L, guess.L.shape, size
     lines = np.einsum('yi,xj,ijc->yxc', bilinear(h, guess.lines.shape[0], guess.rows), bilinear(w, guess.lines.shape[1], guess.columns), guess.lines, optimize=True)
     strokes = None if self.strokes is None else read_hints(self.strokes, (W, H), (w, h))
     ab = spread(L, lines[..., :2]*L[..., None] + lines[..., 2:], scale_hints(self.hints, (W, H), (w, h)), strokes)
@@ -233,6 +232,7 @@ def finish(self: Colorizer,
     guess: Guess
 ) -> np.ndarray: # HxWx3 of the same type
     "Paint a photo, and set its colour temperature."
+    if self.hints or self.strokes is not None: guess = self._told(guess, pixels.shape[:2])
     rgb = paint(pixels, guess, self.keep_color, self.threads)
     return temperature(rgb, self.warmth, tint=self.tint) if self.warmth or self.tint else rgb
 
@@ -243,12 +243,12 @@ def __call__(self: Colorizer,
     "Colorize an array; L of the result is L of the input."
     if photo.dtype.kind == 'f': return (self(_uint16(photo))/np.float32(65535)).astype(photo.dtype)
     whole = as_photo(photo)
-    rgb = self.finish(whole.pixels, self.guess([small_L(whole.pixels, self.short)], [whole.pixels.shape[:2]])[0])
+    rgb = self.finish(whole.pixels, self.guess([small_L(whole.pixels, self.short)])[0])
     return rgb if whole.alpha is None else np.dstack([rgb, whole.alpha])
 
 def _uint16(photo):
     if not (photo.size and photo.min() >= 0 and photo.max() <= 1): raise InputError('Float pixels must lie in 0..1: divide 8-bit values by 255, and mend what is not a number.')
-    return np.rint(photo*65535).astype(np.uint16)
+    return np.rint(photo.astype(np.float32)*65535).astype(np.uint16)
 
 # %% ../nbs/05_colorize.ipynb #c029
 @delegates(Colorizer)
@@ -290,7 +290,7 @@ def in_batches(
     waiting = {}
     def look(shape):
         items = waiting.pop(shape)
-        for (job, photo, _), guess in zip(items, run.guess([s for *_, s in items], [p.pixels.shape[:2] for _, p, _ in items])): yield job, photo, guess
+        for (job, photo, _), guess in zip(items, run.guess([s for *_, s in items])): yield job, photo, guess
     for job, photo in photos:
         small = small_L(photo.pixels, run.short)
         shape = tuple(-(-n//32) for n in small.shape)
@@ -315,7 +315,8 @@ def colorize_files(
     **kwargs # the dials, as for `Colorizer`
 ) -> Summary: # what was written, skipped, and a sentence for each photo that failed
     "Colorize photos and folders into `out`. Raises `InputError`, before the first photo, for what cannot work at all."
-    jobs, there = plan(photos, out, recursive, format, force)
+    if uncertainty and str(out) == '-': raise InputError('Two pictures do not fit on stdout: name a file, or leave out the uncertainty.')
+    jobs, there = plan(photos, out, recursive, format, force, beside=['_uncertainty']*uncertainty)
     run = Colorizer(model, **kwargs)
     if uncertainty and run.net.vividness is None: raise InputError('This model names one colour a pixel and does not know how sure it is: use a model trained with loss classification, or leave out the uncertainty.')
     def work(photo, guess):

@@ -304,7 +304,7 @@ def _decode(file, name, megapixels) -> Photo:
         try:
             with _identify(file, name) as im:
                 w, h = im.size
-                if w*h > megapixels*1e6: raise TooLarge(f'{name} has {w*h/1e6:,.0f} megapixels, more than the limit of {megapixels:g}: if it is what it should be, raise the limit with --megapixels (megapixels=).')
+                if w*h > megapixels*1e6: raise TooLarge(f'{name} has {w*h/1e6:,.{0 if w*h >= 1e7 else 3}f} megapixels, more than the limit of {megapixels:g}: if it is what it should be, raise the limit with --megapixels (megapixels=).')
                 if not w*h: raise EOFError
                 return _photo(im, file)
         except InputError: raise
@@ -351,7 +351,8 @@ def _tiff(pixels, meta):
     exif.load(meta.get('exif', b''))
     about = {tag: exif.get_ifd(tag) if tag in (34665, 34853) else exif[tag] for tag in exif if tag in _about_photo}
     if 40965 in (sub := about.get(34665, {})): sub[40965] = exif.get_ifd(40965)  # a folder in a folder: interoperability
-    if dpi := meta.get('dpi'): about |= {282: dpi[0], 283: dpi[1], 296: 2}
+    dpi = meta.get('dpi')
+    about |= {282: dpi[0], 283: dpi[1], 296: 2} if dpi else {296: 1}  # 1: no unit, where OpenCV would write one dot an inch
     about |= {tag: meta[k] for tag, k in ((700, 'xmp'), (34675, 'icc_profile')) if k in meta}
     if pixels.ndim == 3 and pixels.shape[2] == 4: about[338] = (2,)  # the fourth is alpha
     for tag, value in {**about, **layout}.items():
@@ -510,6 +511,7 @@ def plan(
     format: str|None = None, # jpg, png, ...: None keeps each photo's own (GIF becomes PNG)
     force: bool = False, # may existing outputs be replaced?
     ends: Iterable[str] = ('',), # what is added to the names of the results, one for each that a photo becomes
+    beside: Iterable[str] = (), # the same for PNG files that are written beside a result
 ) -> tuple[list[Job], list[Path]]: # what is to be done; the outputs that exist already
     "Which photo goes where. Raises `InputError` for whatever can be refused before the first photo is read."
     sources, suffix = [sources] if isinstance(sources, (str, Path)) else list(sources), format and '.' + format.lower().lstrip('.')
@@ -519,10 +521,12 @@ def plan(
     single = len(found) == 1 and not os.path.isdir(os.path.expanduser(sources[0]))
     jobs, skipped, taken, inputs = [], [], {}, {_inode(s) for s, _ in found} - {None}
     for (source, _), target in zip(found, _targets(found, out, suffix, ends := list(ends))):
-        if (other := taken.setdefault(target, source)) is not source:
+        results = [] if target == '-' else [target.with_name(f'{target.stem}{e}{target.suffix}') for e in ends] + [target.with_name(f'{target.stem}{b}.png') for b in beside]
+        if twice := [r for r in results or ['-'] if r in taken]:
+            other = taken[twice[0]]
             if _inode(other) and _inode(other) == _inode(source): continue
-            raise InputError(f'{other} and {source} would both become {target}: give them different folders.')
-        results = [] if target == '-' else [target.with_name(f'{target.stem}{e}{target.suffix}') for e in ends]
+            raise InputError(f'{other} and {source} would both become {twice[0]}: give them different folders.')
+        taken |= dict.fromkeys(results or ['-'], source)
         for r in results:
             if _inode(r) in inputs: raise InputError(f'{r} is one of the photos to read, which are never replaced: choose another folder or name.')
         there = [r for r in results if os.path.lexists(r)]

@@ -77,6 +77,7 @@ def test_kinds_in_and_out(color, photo):
     np.testing.assert_array_equal(made[..., 3], rgba[..., 3])
     np.testing.assert_array_equal(made[..., :3], color(photo))
     assert np.abs(color(photo/255.)*255 - color(photo)).max() < .7 and color(photo.astype(np.float32)/255).dtype == np.float32
+    assert np.abs(color((photo/255.).astype(np.float16))*255. - color(photo)).max() < 4  # 11 bits
     assert colorize(Image.fromarray(rgba)).mode == 'RGBA' and isinstance(colorize(photo), np.ndarray)
     for bad in (np.zeros((2, 2), np.int64), np.zeros((0, 3), np.uint8), np.zeros((2, 2, 2), np.uint8), np.full((2, 2), 2.), np.full((2, 2), np.nan)):
         with pytest.raises(InputError): color(bad)
@@ -120,12 +121,25 @@ def test_threads_may_share_a_colorizer(color, photo):
     with ThreadPoolExecutor(4) as pool: made = list(pool.map(color, photos))
     for p, m in zip(photos, made): np.testing.assert_array_equal(m, color(p))
 
+def test_a_map_never_replaces_a_photo(tmp_path):
+    for name in ('a.jpg', 'a_uncertainty.png'): Image.new('L', (20, 20), 99).save(tmp_path/name)
+    before = (tmp_path/'a_uncertainty.png').read_bytes()
+    with pytest.raises(InputError, match='never replaced'): colorize_files(tmp_path, tmp_path, format='webp', uncertainty=True, force=True)
+    with pytest.raises(InputError, match='both become'): colorize_files(tmp_path, tmp_path/'out', uncertainty=True)
+    with pytest.raises(InputError, match='stdout'): colorize_files(tmp_path/'a.jpg', '-', uncertainty=True)
+    assert (tmp_path/'a_uncertainty.png').read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+
+def test_a_hint_that_misses_one_photo_does_not_stop_the_others(tmp_path):
+    for name, size in (('a.png', (30, 20)), ('b.png', (7, 3)), ('c.png', (30, 20))): Image.new('L', size, 99).save(tmp_path/name)
+    made = colorize_files(tmp_path, tmp_path/'out', hints='20,10,#aa3311')
+    assert [p.name for p in made.done] == ['a.png', 'c.png'] and len(made.failed) == 1 and 'outside' in made.failed[0]
+
 @dataclass
 class Spy:
     "A Colorizer that remembers its batches."
     color: Colorizer
     def __post_init__(self): self.short, self.seen = self.color.short, []
-    def guess(self, small, sizes): self.seen.append(len(small)); return self.color.guess(small, sizes)
+    def guess(self, small): self.seen.append(len(small)); return self.color.guess(small)
 
 def test_batches_hold_photos_of_one_padded_size(color):
     sizes = [(40, 60), (60, 40), (40, 60), (41, 59), (60, 40), (40, 60), (40, 60), (200, 40)]
@@ -133,7 +147,7 @@ def test_batches_hold_photos_of_one_padded_size(color):
     spy = Spy(color)
     got = list(in_batches(iter(photos), spy, batch=4))
     assert sorted(k for k, *_ in got) == list(range(8)) and sorted(spy.seen) == [1, 3, 4]
-    for k, photo, guess in got: np.testing.assert_allclose(guess.lines, color.guess([small_L(photo.pixels)], [photo.pixels.shape])[0].lines, atol=.01)
+    for k, photo, guess in got: np.testing.assert_allclose(guess.lines, color.guess([small_L(photo.pixels)])[0].lines, atol=.01)
 
 def test_large_photos_do_not_wait_for_company(color):
     spy = Spy(color)
