@@ -55,7 +55,7 @@ def image(
     vividness: Annotated[float|None, Option(min=0, max=1, help='How decided: 0 (calm) to 1 (vivid); default: as the model was tuned.')] = None,
     saturation: Annotated[float, Option(min=0, max=3, help='How strong the colours are: 0 (gray) to 3.')] = 1,
     keep_color: Annotated[float, Option(min=0, max=1, help="How much of a faded photo's own colour stays.")] = 0,
-    warmth: Annotated[float, Option(min=-100, max=100, help='Warmer above 0, cooler below.')] = 0,
+    warmth: Annotated[float, Option(min=-100, max=100, help='Warmer above 0, cooler below, in mired.')] = 0,
     tint: Annotated[float, Option(min=-100, max=100, help='More magenta above 0, greener below.')] = 0,
     hint: Annotated[list[str], Option(metavar='X,Y,#RRGGBB', help='A colour that you know, at a place of the upright photo, in pixels; it spreads over what is alike there. May be given often.')] = [],
     strokes: Annotated[Path|None, Option(help='More of the same: a picture of the photo\'s size, transparent or gray but for coloured strokes.')] = None,
@@ -92,8 +92,8 @@ def temperature(
     cool: Annotated[float|None, Option(min=0, max=100, help='Cooler, likewise.')] = None,
     kelvin: Annotated[float|None, Option(min=1667, max=25000, help='The light to seem lit by: 6500 is no change, lower is warmer.')] = None,
     auto: Annotated[bool, Option('--auto', help="First take away the photo's own cast. Not for colorized photos: their colours are no cast.")] = False,
-    strength: Annotated[float, Option(min=0, max=1, help='How much of the cast --auto takes away.')] = 1,
-    tint: Annotated[float, Option(min=-100, max=100, help='More magenta above 0, greener below.')] = 0,
+    strength: Annotated[float|None, Option(min=.01, max=1, help='How much of the cast --auto takes away; default: 1, all.')] = None,
+    tint: Annotated[float, Option(min=-100, max=100, help='More magenta above 0, greener below; 100 is far.')] = 0,
     preserve: Annotated[str, Option(help='luma: white stays white; white: white takes the tint, and the picture darkens.')] = 'luma',
     method: Annotated[str, Option(help='adapt: another light; curve: red and blue by a lookup table (--warm, --cool only).')] = 'adapt',
     megapixels: Megapixels = 200,
@@ -101,8 +101,9 @@ def temperature(
 ):
     "Make photos warmer or cooler; with no dial, write a warm and a cool picture of each."
     from colorize.temperature import temperature_files
+    if strength is not None and not auto: raise typer.BadParameter('--strength says how much of the cast --auto takes away: give --auto, too')
     say(temperature_files(photos, out, warm, cool, recursive, format, quality, force, megapixels, bar=sys.stderr.isatty(),
-                          kelvin=kelvin, tint=tint, auto=strength*auto, preserve=preserve, method=method))
+                          kelvin=kelvin, tint=tint, auto=(strength or 1)*auto, preserve=preserve, method=method))
 
 # %% ../nbs/10_cli.ipynb #c013
 @app.command(epilog='Example: colorize train --path-train photos/ --path-trained-model mine.pth --n-epochs 5')

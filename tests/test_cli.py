@@ -84,6 +84,7 @@ inference = [
 others = [
     ('temperature nothing.png', 'nothing.png'),
     ('temperature broken.jpg', 'broken.jpg'),
+    ('temperature one.png -o x.png --strength .5', '--auto'),
     ('temperature one.png -o .', 'exists already'),
     ('temperature one.png -o file', 'cannot be written'),
     ('temperature one.png --warm 1000', 'warm'),
