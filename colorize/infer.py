@@ -22,18 +22,17 @@ from PIL import Image
 
 from .core import RGB_TO_XYZ, InputError, lab_root, product, shipped_model, show_lab, srgb_to_linear, threaded, user_path
 from .hints import Hint, parse_hint, read_hints, scale_hints, spread
-from .photos import Photo, Summary, as_photo, plan, read_photo, run_jobs
+from .photos import Photo, Summary, as_photo, check_unit, plan, read_photo, run_jobs
 from .temperature import temperature
 
 # %% ../nbs/05_colorize.ipynb #c008
 scale = 192  # px of the short side that the network sees: least ab error on squares of the sample photos (measured below)
 
 def luminance(
-    pixels: np.ndarray # HxW or HxWx3 sRGB: uint8 or uint16
+    light: np.ndarray # HxW or HxWx3 linear sRGB, float32 in 0..1
 ) -> np.ndarray: # HxW float32 in 0..1
     "Y of CIE XYZ, relative to white: all that L depends on."
-    light = srgb_to_linear(pixels)
-    return light if pixels.ndim == 2 else cv2.transform(light, RGB_TO_XYZ[1:2])
+    return light if light.ndim == 2 else cv2.transform(light, RGB_TO_XYZ[1:2])
 
 def small_L(
     pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
@@ -44,7 +43,7 @@ def small_L(
     # a 10:1 panorama must not become a strip 10 times as long as the network has ever seen
     k = min(1, short/min(h, w), 4*short/max(h, w))
     if k < 1: pixels = cv2.resize(pixels, (max(round(w*k), 1), max(round(h*k), 1)), interpolation=cv2.INTER_AREA)
-    return 116*lab_root(luminance(pixels)) - 16
+    return 116*lab_root(luminance(srgb_to_linear(pixels))) - 16
 
 def pad32(
     L: np.ndarray # hxw
@@ -124,9 +123,14 @@ class Guess(NamedTuple):
     lines: np.ndarray # gxhx4 float32: slopes and offsets of a and b over L
     rows: float # of the grid that the photo covers; the rest is padding
     columns: float
-    entropy: np.ndarray|None # of the reduced copy's size, without padding: float32 in 0..1
+    entropy: np.ndarray|None # gxh float32 in 0..1, on the grid of the network's answer
     L: np.ndarray|None = None # the reduced copy: what hints spread on
+    def on_copy(self, grid: np.ndarray) -> np.ndarray: # gxh or gxhxC to the reduced copy's size
+        "A grid of the answer, enlarged to the reduced copy, its padding left out."
+        (h, w), (m, n) = self.L.shape, grid.shape[:2]
+        return np.einsum('yi,xj,ij...->yx...', bilinear(h, m, self.rows), bilinear(w, n, self.columns), grid, optimize=True)
 
+# %% ../nbs/05_colorize.ipynb #c019
 def paint(
     pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
     guess: Guess,
@@ -148,7 +152,7 @@ def paint(
         used = slice(used[0], used[-1] + 1)
         kx, kz, ox, oz = np.moveaxis(product(weights[:, used], wide[used].reshape(-1, 4*w)).reshape(-1, 4, w), 1, 0)
         light = srgb_to_linear(part)
-        Y = light if part.ndim == 2 else cv2.transform(light, RGB_TO_XYZ[1:2])
+        Y = luminance(light)
         f = lab_root(Y)
         fx, fz = kx*f + ox, kz*f + oz
         if keep and part.ndim == 3: # own colour, beyond gray
@@ -157,7 +161,7 @@ def paint(
     for _ in threaded(strip, range(0, h, step), workers=threads): pass
     return out
 
-# %% ../nbs/05_colorize.ipynb #c021
+# %% ../nbs/05_colorize.ipynb #c022
 @cache
 def _shipped(device): return TorchNet(None, device)
 
@@ -174,7 +178,7 @@ def _check_dials(vividness, saturation, keep_color):
     for name, value, high in (('vividness', vividness, 1), ('saturation', saturation, 3), ('keep_color', keep_color, 1)):
         if value is not None and not 0 <= value <= high: raise InputError(f'{name} {value} is out of range: give a number from 0 to {high}.')
 
-# %% ../nbs/05_colorize.ipynb #c022
+# %% ../nbs/05_colorize.ipynb #c023
 class Colorizer:
     "A model ready for photos: call it with an array, get a colour array of the same size."
     def __init__(self,
@@ -200,7 +204,7 @@ class Colorizer:
         self.hints = [parse_hint(h) if isinstance(h, str) else h for h in ([hints] if isinstance(hints, str) else hints)]
         self.strokes = read_photo(strokes).image if isinstance(strokes, (str, Path)) else strokes
 
-# %% ../nbs/05_colorize.ipynb #c024
+# %% ../nbs/05_colorize.ipynb #c025
 @patch
 def guess(self: Colorizer,
     small: list[np.ndarray] # from `small_L`, of equal padded size
@@ -213,19 +217,18 @@ def guess(self: Colorizer,
     for k, (s, x) in enumerate(zip(small, L[:, 0])):
         lines = lines_over_L(np.ascontiguousarray(ab[k].transpose(1, 2, 0))*self.saturation, x)
         rows, columns = (n*lines.shape[0]/x.shape[0] for n in s.shape)
-        doubt = None if entropy is None else bilinear(s.shape[0], lines.shape[0], rows) @ entropy[k, 0] @ bilinear(s.shape[1], lines.shape[1], columns).T
-        found.append(Guess(lines, rows, columns, doubt, s))
+        found.append(Guess(lines, rows, columns, None if entropy is None else entropy[k, 0], s))
     return found
 
 @patch
 def _told(self: Colorizer, guess, size): # what the user knows wins
     L, (h, w), (H, W) = guess.L, guess.L.shape, size
-    lines = np.einsum('yi,xj,ijc->yxc', bilinear(h, guess.lines.shape[0], guess.rows), bilinear(w, guess.lines.shape[1], guess.columns), guess.lines, optimize=True)
+    lines = guess.on_copy(guess.lines)
     strokes = None if self.strokes is None else read_hints(self.strokes, (W, H), (w, h))
     ab = spread(L, lines[..., :2]*L[..., None] + lines[..., 2:], scale_hints(self.hints, (W, H), (w, h)), strokes)
     return guess._replace(lines=lines_over_L(ab, L), rows=h, columns=w)
 
-# %% ../nbs/05_colorize.ipynb #c026
+# %% ../nbs/05_colorize.ipynb #c027
 @patch
 def finish(self: Colorizer,
     pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
@@ -241,16 +244,12 @@ def __call__(self: Colorizer,
     photo: np.ndarray # HxW, HxWx3 or HxWx4 (alpha); uint8, uint16, or float in 0..1
 ) -> np.ndarray: # HxWx3 or HxWx4, of the same type
     "Colorize an array; L of the result is L of the input."
-    if photo.dtype.kind == 'f': return (self(_uint16(photo))/np.float32(65535)).astype(photo.dtype)
+    if photo.dtype.kind == 'f': return (self(np.rint(check_unit(photo).astype(np.float32)*65535).astype(np.uint16))/np.float32(65535)).astype(photo.dtype)
     whole = as_photo(photo)
     rgb = self.finish(whole.pixels, self.guess([small_L(whole.pixels, self.short)])[0])
     return rgb if whole.alpha is None else np.dstack([rgb, whole.alpha])
 
-def _uint16(photo):
-    if not (photo.size and photo.min() >= 0 and photo.max() <= 1): raise InputError('Float pixels must lie in 0..1: divide 8-bit values by 255, and mend what is not a number.')
-    return np.rint(photo.astype(np.float32)*65535).astype(np.uint16)
-
-# %% ../nbs/05_colorize.ipynb #c029
+# %% ../nbs/05_colorize.ipynb #c030
 @delegates(Colorizer)
 def colorize(
     photo: str|Path|bytes|Image.Image|np.ndarray, # path, URL, '-' for stdin, a file's bytes, Pillow image, or array as `Colorizer` takes it
@@ -263,17 +262,17 @@ def colorize(
     photo = as_photo(photo)
     return replace(photo, pixels=run(photo.pixels)).image
 
-# %% ../nbs/05_colorize.ipynb #c033
+# %% ../nbs/05_colorize.ipynb #c034
 def uncertainty_picture(
     guess: Guess,
     size: tuple[int, int] # height and width of the photo
 ) -> np.ndarray: # HxWx3 uint8
     "Entropy of the classes, black (0: sure) over red to yellow (1: every colour is as likely)."
     if guess.entropy is None: raise InputError('This model names one colour a pixel and does not know how sure it is: use a model trained with loss classification.')
-    entropy = cv2.convertScaleAbs(cv2.resize(guess.entropy, size[::-1]), alpha=255)
+    entropy = cv2.convertScaleAbs(cv2.resize(guess.on_copy(guess.entropy), size[::-1]), alpha=255)
     return cv2.applyColorMap(entropy, cv2.COLORMAP_INFERNO)[..., ::-1].copy()
 
-# %% ../nbs/05_colorize.ipynb #c037
+# %% ../nbs/05_colorize.ipynb #c038
 def software(
     meta: dict # of the model
 ) -> str:
@@ -299,7 +298,7 @@ def in_batches(
         while sum(p.megapixels for items in waiting.values() for _, p, _ in items) > megapixels: yield from look(next(iter(waiting)))
     while waiting: yield from look(next(iter(waiting)))
 
-# %% ../nbs/05_colorize.ipynb #c038
+# %% ../nbs/05_colorize.ipynb #c039
 @delegates(Colorizer)
 def colorize_files(
     photos: Iterable[str|Path], # photos, folders, glob patterns, URLs, or '-' for stdin

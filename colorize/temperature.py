@@ -21,7 +21,7 @@ from fastcore.meta import delegates
 from PIL import Image
 
 from .core import RGB_TO_XYZ, InputError, fit_gamut, folder, linear_to_srgb, product, srgb_to_linear, threaded
-from .photos import Photo, Summary, as_photo, plan, run_jobs
+from .photos import Photo, Summary, as_photo, check_unit, plan, run_jobs
 
 # %% ../nbs/07_temperature.ipynb #c013
 # where red and blue take these 8-bit levels at full strength: mid grey moves there as far as `adapt` moves it at warmth 100
@@ -185,7 +185,7 @@ def _as_photo(photo) -> Photo: # its pixels may be floats
     if not (isinstance(photo, np.ndarray) and photo.dtype.kind == 'f'): return as_photo(photo)
     whole = as_photo(np.zeros(photo.shape, np.uint8)) # raises for what has no shape of a photo
     whole.pixels = np.ascontiguousarray(photo[..., :3] if photo.ndim == 3 else photo)
-    if not (whole.pixels.min() >= 0 and whole.pixels.max() <= 1): raise InputError('Float pixels must lie in 0..1: divide 8-bit values by 255, and mend what is not a number.')
+    check_unit(whole.pixels)
     if whole.alpha is not None: whole.alpha = photo[..., 3]
     return whole
 

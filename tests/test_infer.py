@@ -11,14 +11,13 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from colorize.core import InputError, lab_root, rgb_to_lab
+from colorize.core import InputError, rgb_to_lab
 from colorize.data import open_photo, sample_photos
-from colorize.infer import Colorizer, Guess, colorize, colorize_files, in_batches, luminance, paint, small_L
+from colorize.infer import Colorizer, Guess, colorize, colorize_files, in_batches, paint, small_L
 from colorize.model import load_model, make_model, shipped_model
 from colorize.photos import Photo
 
 needs_onnx = pytest.mark.skipif(not (find_spec('onnx') and find_spec('onnxruntime')), reason='no onnx and onnxruntime: pip install "colorize[onnx]"')
-L = lambda pixels: 116*lab_root(luminance(pixels)) - 16
 chroma = lambda rgb: np.linalg.norm(rgb_to_lab(rgb)[..., 1:], axis=-1)
 
 @pytest.fixture(scope='module')
