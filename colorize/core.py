@@ -295,12 +295,16 @@ def batch_rgb_to_lab(
 ): # Nx3xHxW float tensor on the same device: L in 0..100, a, b
     "sRGB batch to CIE Lab (D65) on the batch's own device."
     import torch
-    x = rgb/255 if rgb.dtype == torch.uint8 else rgb
-    x = torch.where(x > .04045, ((x + .055)/1.055).clamp_min(0)**2.4, x/12.92)
-    x = torch.einsum('ij,njhw->nihw', torch.as_tensor(RGB_TO_XYZ, dtype=x.dtype, device=x.device), x)
-    f = torch.where(x > .008856, x.clamp_min(1e-8)**(1/3), 7.787*x + 16/116)
-    X, Y, Z = f.unbind(1)
-    return torch.stack([116*Y - 16, 500*(X - Y), 200*(Y - Z)], 1)
+    x = (rgb/255 if rgb.dtype == torch.uint8 else rgb).flatten(2)
+    matrix = lambda rows: torch.as_tensor(rows, dtype=x.dtype, device=x.device)
+    # Both curves are a power above a limit and a line below it, and continuous: the two parts are added, not chosen, which takes half the time.
+    power = lambda x, least, exponent: x.clamp_min(least).log_().mul_(exponent).exp_()
+    x = power((x + .055)/1.055, (.04045 + .055)/1.055, 2.4) + (x.clamp_max(.04045) - .04045)/12.92
+    x = matrix(RGB_TO_XYZ) @ x
+    x = power(x, .008856, 1/3) + 7.787*(x.clamp_max(.008856) - .008856)
+    x = matrix([[0, 116, 0], [500, -500, 0], [0, 200, -200]]) @ x
+    x[:, 0] -= 16
+    return x.view(rgb.shape)
 
 def batch_lab_to_rgb(
     lab # Nx3xHxW float tensor: L in 0..100, a, b

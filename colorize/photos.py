@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['suffixes', 'HUGE', 'Photo', 'srgb_profile', 'TooLarge', 'read_photo', 'check_unit', 'as_photo', 'write_photos',
-           'write_photo', 'find_photos', 'Job', 'plan', 'Summary', 'run_jobs']
+           'write_photo', 'find_photos', 'each_photo', 'Job', 'plan', 'Summary', 'run_jobs']
 
 # %% ../nbs/00a_photos.ipynb #c002
 import glob, logging, os, re, stat, struct, sys, warnings
@@ -16,7 +16,7 @@ from math import isfinite
 from pathlib import Path
 from threading import Lock, Semaphore
 from time import monotonic
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -298,7 +298,7 @@ def _identify(file, name): # a Pillow image, not decoded yet
     return Image.open(file, formats=['HEIF'])
 
 # %% ../nbs/00a_photos.ipynb #c040
-def _decode(file, name, megapixels) -> Photo:
+def _decode(file, name, megapixels, side=0) -> Photo:
     file.seek(0)
     with _no_limit():
         try:
@@ -306,6 +306,7 @@ def _decode(file, name, megapixels) -> Photo:
                 w, h = im.size
                 if w*h > megapixels*1e6: raise TooLarge(f'{name} has {w*h/1e6:,.{0 if w*h >= 1e7 else 3}f} megapixels, more than the limit of {megapixels:g}: if it is what it should be, raise the limit with --megapixels (megapixels=).')
                 if not w*h: raise EOFError
+                if side: im.draft(None, (side, side))  # JPEG alone: its decoder can leave out what would only be averaged away
                 return _photo(im, file)
         except InputError: raise
         except UnidentifiedImageError as e: raise InputError(f'{name} is no photo that can be read: give one of {", ".join(_formats)}.') from e
@@ -316,10 +317,11 @@ def read_photo(
     source, # path, bytes, '-' for stdin, or an http(s) address
     megapixels: float = 200, # larger photos are refused before they are decoded
     timeout: float = 20, # seconds that a server may be silent
+    side: int = 0, # where a small photo will do: a JPEG may come at 1/2, 1/4 or 1/8, no side shorter than this; 0 = as it is
 ) -> Photo: # upright, sRGB
     "Read a photo. Raises `InputError`, one sentence, for whatever cannot be read as one."
     file, name = _open(source, timeout)
-    with file: return _decode(file, name, megapixels)
+    with file: return _decode(file, name, megapixels, side)
 
 # %% ../nbs/00a_photos.ipynb #c042
 def check_unit(
@@ -343,7 +345,7 @@ def as_photo(
     if not photo.size or not (photo.ndim == 2 or photo.ndim == 3 and photo.shape[2] in (3, 4)): raise InputError(f'An array of shape {photo.shape} is no photo: give HxW, HxWx3 or HxWx4.')
     return Photo(photo[..., :3] if photo.ndim == 3 else photo, photo[..., 3] if photo.shape[2:] == (4,) else None)
 
-# %% ../nbs/00a_photos.ipynb #c048
+# %% ../nbs/00a_photos.ipynb #c050
 def _png(pixels, meta):
     data, small, known = cv2.imencode('.png', pixels, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH])[1].data, BytesIO(), PngImagePlugin.PngInfo()
     if xmp := meta.pop('xmp', None): known.add_itxt('XML:com.adobe.xmp', xmp.decode('utf-8', 'replace'))
@@ -373,7 +375,7 @@ def _pillow(pixels, meta, **options):
     Image.fromarray(pixels).save(file, **options, **meta)
     return file.getbuffer()
 
-# %% ../nbs/00a_photos.ipynb #c050
+# %% ../nbs/00a_photos.ipynb #c052
 _holds = dict(JPEG={'exif', 'icc_profile', 'xmp', 'dpi'}, WEBP={'exif', 'icc_profile', 'xmp'}, BMP={'dpi'})
 _holds |= dict(PNG=_holds['JPEG'], TIFF=_holds['JPEG'], AVIF=_holds['WEBP'], HEIF=_holds['WEBP'])
 _options = dict(JPEG=dict(subsampling=0), AVIF=dict(subsampling='4:4:4'), HEIF=dict(chroma=444))
@@ -402,7 +404,7 @@ def _encode(photo, kind, quality=95, software='') -> tuple: # the bytes of a fil
         return dict(PNG=_png, TIFF=_tiff)[kind](a, meta), notes
     return _pillow(a, meta, format=kind, **({} if kind == 'BMP' else dict(quality=quality)), **_options.get(kind, {})), notes
 
-# %% ../nbs/00a_photos.ipynb #c052
+# %% ../nbs/00a_photos.ipynb #c054
 def _writes(suffix) -> bool:
     Image.init()
     kind = _formats.get(suffix.lower().lstrip('.'), 'GIF')
@@ -418,7 +420,7 @@ def _bytes(photo, kind, name, quality, software):
     try: return _encode(photo, kind, quality, software)
     except Exception as e: raise InputError(f'{name} cannot be written as {kind} ({str(e).splitlines()[0] if str(e) else type(e).__name__}): choose .png or .tif.') from e  # too large a side, ...
 
-# %% ../nbs/00a_photos.ipynb #c054
+# %% ../nbs/00a_photos.ipynb #c056
 def write_photos(
     photos: dict[str|Path, Photo], # by path; the first appears last
     quality: int = 95, # 1 to 100, of JPEG, WebP, AVIF and HEIC
@@ -447,25 +449,34 @@ def write_photo(
     except OSError as e: raise InputError(f'stdout cannot be written ({e.strerror}): give a file.') from e
     return notes
 
-# %% ../nbs/00a_photos.ipynb #c059
+# %% ../nbs/00a_photos.ipynb #c061
 def find_photos(
     path: str|Path, # a folder
     recursive: bool = True, # the folders below it, too?
     exclude: str|Path|None = None, # a folder below it to leave out: where results go
 ) -> list[Path]: # sorted
     "The photos in a folder. Raises `InputError` if there is none."
-    path, found = user_path(path), []
+    return sorted(map(Path, each_photo(path, recursive, exclude)))
+
+def each_photo(
+    path: str|Path, # a folder
+    recursive: bool = True,
+    exclude: str|Path|None = None,
+) -> Iterator[str]: # paths, in the order of the disk
+    "As `find_photos`, one after another: a million of them take no memory."
+    path, found = user_path(path), False
     if not path.is_dir(): raise InputError(f'There is no folder {path}: give one that holds photos.')
-    avoid = exclude and Path(exclude).resolve()
+    avoid = str(Path(exclude).resolve()) if exclude else None
     def refuse(e): raise InputError(f'The folder {e.filename} cannot be read ({e.strerror}): mend its permissions.') from e
     for at, folders, files in os.walk(path, onerror=refuse):
-        at = Path(at)
-        folders[:] = [f for f in folders if recursive and not f.startswith('.') and at/f != avoid]
-        found += [at/f for f in files if Path(f).suffix.lower() in suffixes and not f.startswith('.') and (at/f).is_file()]
+        folders[:] = [f for f in folders if recursive and not f.startswith('.') and os.path.join(at, f) != avoid]
+        for f in files:
+            if not f.startswith('.') and os.path.splitext(f)[1].lower() in suffixes and os.path.isfile(photo := os.path.join(at, f)):
+                found = True
+                yield photo
     if not found: raise InputError(f'The folder {path} holds no photos ({", ".join(sorted(suffixes))}): give one that does{"" if recursive else ", or look into its subfolders with -r (recursive=True)"}.')
-    return sorted(found)
 
-# %% ../nbs/00a_photos.ipynb #c062
+# %% ../nbs/00a_photos.ipynb #c064
 def _inputs(source, out, recursive): # [(what to read, its name below the output folder)]
     if str(source) == '-': return [('-', Path('stdin'))]
     if _is_url(source):
@@ -486,7 +497,7 @@ def _named(name, suffix): # the name of what comes out
     if old not in suffixes: return name.with_name(name.name + (suffix or ''))  # the right one is added when the photo has been read
     return name.with_suffix(suffix) if suffix else name if _writes(old) else name.with_suffix('.png' if old == '.gif' else '.jpg')
 
-# %% ../nbs/00a_photos.ipynb #c064
+# %% ../nbs/00a_photos.ipynb #c066
 @dataclass(frozen=True)
 class Job:
     "One photo to read, and where its result goes."
@@ -510,7 +521,7 @@ def _targets(found, out, suffix, ends): # where each of the photos goes
     if file and file.lower() in suffixes: raise InputError(f'{out} is the name of one file, and there are {len(found)} photos: give a folder.')
     return [out/_named(name, suffix) for _, name in found]
 
-# %% ../nbs/00a_photos.ipynb #c065
+# %% ../nbs/00a_photos.ipynb #c067
 def plan(
     sources: str|Path|Iterable[str|Path], # files, folders, patterns, '-' (stdin), http(s) addresses
     out: str|Path, # a folder; for a single photo also a file (a name with a suffix), or '-' (stdout)
@@ -542,7 +553,7 @@ def plan(
         else: skipped.append(target)
     return jobs, skipped
 
-# %% ../nbs/00a_photos.ipynb #c068
+# %% ../nbs/00a_photos.ipynb #c070
 HUGE = 40 # megapixels: larger photos are never read ahead
 
 @dataclass
@@ -557,7 +568,7 @@ class Summary:
         parts = [f'{len(self.done)} done'] + [f'{self.skipped} skipped (they exist; --force makes them anew)']*bool(self.skipped) + [f'{len(self.failed)} failed']*bool(self.failed)
         return f'{", ".join(parts)} in {self.seconds:.1f} s'
 
-# %% ../nbs/00a_photos.ipynb #c070
+# %% ../nbs/00a_photos.ipynb #c072
 def _attempt(f, *args):
     try: return f(*args)
     except InputError as e: return InputError(str(e))  # without the frames that a traceback keeps alive
@@ -584,7 +595,7 @@ def _write_job(job, made, **options): # the results that were written; notes
     paths = {k: out.with_name(f'{out.stem}{k}{beside or out.suffix}') if k else out for k in made}
     return [paths[k] for k in main], write_photos({paths[k]: photo for k, photo in made.items()}, **options)
 
-# %% ../nbs/00a_photos.ipynb #c072
+# %% ../nbs/00a_photos.ipynb #c074
 def _pipeline(jobs, work, between, megapixels, **options): # yields (job, (what was written, notes) or InputError)
     gate, ahead, failed = Semaphore(), min(8, os.cpu_count()), []  # gate: one huge photo is on its way out
     def good(reads):
@@ -614,7 +625,7 @@ def _pipeline(jobs, work, between, megapixels, **options): # yields (job, (what 
         for result in written: yield from [result, *(failed.pop(0) for _ in failed[:])]
         yield from failed
 
-# %% ../nbs/00a_photos.ipynb #c073
+# %% ../nbs/00a_photos.ipynb #c075
 def run_jobs(
     jobs: Iterable[Job], # from `plan`
     work: Callable, # (Photo, extra) -> Photo, or {end of the name: Photo}: '' is the result, '_map' goes beside it as PNG; without '', all are results; called in threads
