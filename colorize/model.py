@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['losses', 'Regression', 'occupied_bins', 'class_weights', 'Bins', 'imagenet_weights', 'conv_bn_relu', 'Classic',
            'make_encoder', 'Up', 'Context', 'guide', 'enlarge', 'UNet', 'make_model', 'for_inference', 'weights_hash',
-           'save_model', 'read_weights', 'load_model']
+           'torch_save', 'save_model', 'read_weights', 'load_model']
 
 # %% ../nbs/02_model.ipynb #c002
-import hashlib, json
+import hashlib, io, json, os
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -287,6 +287,19 @@ def weights_hash(
     for k, v in sorted(state.items()): h.update(f'{k}{tuple(v.shape)}{v.dtype}'.encode()); h.update(v.contiguous().cpu().numpy().tobytes())
     return h.hexdigest()
 
+def torch_save(
+    obj, # what torch.save takes
+    path: str|Path,
+    force: bool = True # may an existing file be replaced?
+) -> Path:
+    "`torch.save`, whole or not at all, on the disk when it returns. Raises `InputError` where it cannot be written."
+    torch.save(obj, data := io.BytesIO())  # torch's own writer hides why a disk refuses
+    with atomic(path, force) as tmp, open(tmp, 'wb') as f:
+        f.write(data.getbuffer())
+        f.flush()
+        os.fsync(f.fileno())
+    return Path(path)
+
 def save_model(
     net: UNet,
     path: str|Path, # .pth
@@ -297,8 +310,7 @@ def save_model(
     state = {k: v.detach().cpu().to(torch.float16 if v.ndim > 1 and v.is_floating_point() and 'centers' not in k else v.dtype)
              for k, v in net.state_dict().items() if 'num_batches' not in k}
     meta = dict(meta, **net.config, format='colorize 2', sha256=weights_hash(state))
-    with atomic(path, force) as tmp: torch.save(dict(state=state, meta=json.dumps(meta, sort_keys=True)), tmp)
-    return Path(path)
+    return torch_save(dict(state=state, meta=json.dumps(meta, sort_keys=True)), path, force)
 
 # %% ../nbs/02_model.ipynb #c053
 def read_weights(path: str|Path|None = None) -> tuple[dict, dict]: # state dict in fp32, metadata

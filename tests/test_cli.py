@@ -109,7 +109,6 @@ others = [
     ('train --path-train photos --path-trained-model m.pth --n-epochs 0', 'must be above 0'),
     ('train --path-train photos --path-trained-model m.pth --kid-every -1', '--kid-every'),
     ('train --path-train photos --path-trained-model m.pth --init broken.pth', 'broken.pth'),
-    ('train --path-train photos --path-trained-model m.pth --init random --resume', 'resume'),
     ('report', 'inside a clone'),
     ('report --run other', 'inside a clone'),
     ('imag one.png', "Did you mean 'image'"),

@@ -1,0 +1,214 @@
+"Training: whatever stops a run, it goes on and ends with the same weights; several processes make what one makes."
+import json, os, resource, signal, subprocess, sys, time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from colorize.core import InputError
+from colorize.data import Batches
+from colorize.distributed import start_processes
+from colorize.model import load_model
+from colorize.train import Checkpoint, find_rate, prepare, train
+
+EPOCHS, OPTIONS = 3, '--n-epochs 3 --batch-size 4 --size 32 --lr 0.0003 --device cpu'.split()
+
+@pytest.fixture(scope='module')
+def album(tmp_path_factory):
+    "Forty pictures of 64 px: nine steps an epoch."
+    root = tmp_path_factory.mktemp('album')
+    for k in range(40):
+        blocks = np.random.default_rng(k).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(blocks).resize((64, 64), Image.Resampling.BICUBIC).save(root/f'{k:02}.png')
+    return root
+
+def start(album, out, *more, launcher=(), **popen):
+    command = [sys.executable, '-W', 'ignore', *launcher, '-m', 'colorize.train', '--path-train', album, '--path-trained-model', out, *OPTIONS, *more]
+    return subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'), **popen)
+
+def finish(process, seconds=180):
+    try: said = ''.join(process.communicate(timeout=seconds))
+    finally: process.kill()
+    return process.returncode, said
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None or time.monotonic() > end: pytest.fail(''.join(process.communicate()))
+        time.sleep(.005)
+
+@pytest.fixture(scope='module')
+def whole(album, tmp_path_factory):
+    "The weights file of a run that nobody disturbed."
+    out = tmp_path_factory.mktemp('whole')/'m.pth'
+    code, said = finish(start(album, out))
+    assert code == 0, said
+    return out
+
+def same(a, b): return a.read_bytes() == b.read_bytes() and a.with_suffix('.json').read_text() == b.with_suffix('.json').read_text()
+
+def leftovers(folder): return [p.name for p in folder.iterdir() if p.suffix == '.ckpt' or p.name.startswith('.')]
+
+def written(checkpoint): return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+
+def test_killed_at_three_points_it_ends_with_the_same_weights(album, whole, tmp_path):
+    out, stopped = tmp_path/'m.pth', []
+    for steps in np.random.default_rng(int(os.environ.get('COLORIZE_TEST_SEED', 7))).integers(1, 9, 3):
+        process = start(album, out, '--resume', '--minutes', '0')  # a checkpoint after every step
+        for _ in range(steps):
+            before = written(out.with_suffix('.ckpt'))
+            wait_for(lambda: written(out.with_suffix('.ckpt')) != before, process)
+        process.kill()  # SIGKILL
+        process.communicate()
+        state = torch.load(out.with_suffix('.ckpt'), weights_only=True)
+        stopped.append((state['epoch'], state['batch']))
+    code, said = finish(start(album, out, '--resume'))
+    assert code == 0 and 'Going on after epoch' in said
+    assert any(batch for _, batch in stopped) and stopped == sorted(stopped) and stopped[0] != stopped[-1]
+    assert same(out, whole)
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_leaves_a_checkpoint(album, whole, tmp_path, number):
+    out = tmp_path/'m.pth'
+    process = start(album, out)
+    wait_for(lambda: (tmp_path/'m_epochs'/'001.png').exists(), process)
+    process.send_signal(number)
+    code, said = finish(process)
+    assert code == 130 and 'Stopped in epoch' in said and '--resume' in said and 'Traceback' not in said
+    assert torch.load(out.with_suffix('.ckpt'), weights_only=True)['batch']
+    code, said = finish(start(album, out, '--resume'))
+    assert code == 0 and same(out, whole) and not leftovers(tmp_path)
+
+def test_a_full_disk(album, whole, tmp_path):
+    out = tmp_path/'m.pth'
+    process = start(album, out)
+    wait_for(out.with_suffix('.ckpt').exists, process)
+    process.kill()
+    process.communicate()
+    before = out.with_suffix('.ckpt').read_bytes()
+    code, said = finish(start(album, out, '--resume', preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))))
+    assert code == 1 and 'm.ckpt cannot be written' in said and 'make room' in said and 'Traceback' not in said
+    assert out.with_suffix('.ckpt').read_bytes() == before and not out.exists()
+    code, said = finish(start(album, out, '--resume'))
+    assert code == 0 and same(out, whole)
+
+def quick(album, out, **settings):
+    return train(album, path_trained_model=out, **dict(dict(epochs=2, steps=2, batch_size=4, size=32, lr=3e-4, device='cpu'), **settings))
+
+def test_a_loss_that_is_no_number(album, tmp_path, monkeypatch):
+    make, out = Batches.make, tmp_path/'m.pth'
+    def poisoned(self, rgb, g):
+        L, ab = make(self, rgb, g)
+        return (L*float('nan') if self.train and self.epoch == 1 else L), ab
+    quick(album, tmp_path/'good.pth')
+    monkeypatch.setattr(Batches, 'make', poisoned)
+    with pytest.raises(InputError, match='^The loss became nan in epoch 2, batch 1: use a lower lr'): quick(album, out)
+    state = torch.load(out.with_suffix('.ckpt'), weights_only=True)
+    assert state['epoch'] == 1 and all(v.isfinite().all() for v in state['model'].values())
+    assert load_model(tmp_path/'m.best.pth').meta['validation']['epoch'] == 1
+    monkeypatch.undo()
+    quick(album, out, resume=True)
+    assert same(out, tmp_path/'good.pth')
+
+def test_a_photo_that_goes_away(album, tmp_path, monkeypatch):
+    import colorize.train as module
+    (copy := tmp_path/'album').mkdir()
+    for p in album.iterdir(): (copy/p.name).write_bytes(p.read_bytes())
+    model = module.start_model
+    def and_delete(*args, **kwargs):
+        for p in sorted(copy.iterdir())[::2]: p.unlink()
+        return model(*args, **kwargs)
+    monkeypatch.setattr(module, 'start_model', and_delete)
+    assert len(quick(copy, tmp_path/'m.pth')[1]) == 2
+
+def test_what_a_run_leaves(album, tmp_path):
+    _, history = quick(album, tmp_path/'m.pth', epochs=3)
+    assert json.loads((tmp_path/'m.json').read_text())['history'] == history
+    assert sorted(p.name for p in (tmp_path/'m_epochs').iterdir()) == ['001.png', '002.png', '003.png']
+    assert Image.open(tmp_path/'m_epochs'/'001.png').size[1] == 3*40 and Image.open(tmp_path/'m.png').size[0] > 500
+    quick(album, tmp_path/'m.pth', epochs=1, force=True)
+    assert sorted(p.name for p in (tmp_path/'m_epochs').iterdir()) == ['001.png']
+
+def test_the_best_epoch_is_kept(album, tmp_path, monkeypatch, capsys):
+    import colorize.train as module
+    monkeypatch.setattr(module, 'best_epoch', lambda history: 1)
+    _, history = quick(album, tmp_path/'m.pth')
+    assert 'Epoch 1 had the least validation loss' in capsys.readouterr().out
+    best, last = load_model(tmp_path/'m.best.pth'), load_model(tmp_path/'m.pth')
+    assert best.meta['validation'] == history[0] and last.meta['validation'] == history[1]
+    assert any(not torch.equal(v, w) for v, w in zip(best.parameters(), last.parameters()))
+
+def test_the_best_epoch_is_not_kept_twice(album, tmp_path, monkeypatch):
+    import colorize.train as module
+    monkeypatch.setattr(module, 'best_epoch', lambda history: history[-1]['epoch'])
+    quick(album, tmp_path/'m.pth')
+    assert not (tmp_path/'m.best.pth').exists()
+
+def test_tensorboard(album, tmp_path):
+    pytest.importorskip('tensorboard')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    _, history = quick(album, tmp_path/'m.pth', log='tensorboard')
+    events = EventAccumulator(str(tmp_path/'m_tensorboard')).Reload()
+    assert [e.value for e in events.Scalars('valid_loss')] == pytest.approx([h['valid_loss'] for h in history], rel=1e-3)
+
+def test_unknown_log(album, tmp_path):
+    with pytest.raises(InputError, match="no log 'diary'"): quick(album, tmp_path/'m.pth', log='diary')
+
+def test_a_log_that_is_not_installed(album, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'wandb', None)
+    with pytest.raises(InputError, match='pip install wandb'): quick(album, tmp_path/'m.pth', log='wandb')
+
+def test_the_finder_leaves_the_learner_as_it_was(album):
+    learn, _ = prepare(album, batch_size=4, size=32, device='cpu')
+    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    with learn.no_bar(): rate = find_rate(learn, 12)
+    assert 1e-7 <= rate <= 10
+    assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())
+
+def two(): return '-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 --mixed_precision no --dynamo_backend no'.split()
+
+needs_accelerate = pytest.mark.skipif(find_spec('accelerate') is None, reason='accelerate is not installed')
+
+@needs_accelerate
+def test_two_processes_give_the_curve_of_one(album, tmp_path):
+    runs = [start(album, tmp_path/f'{k}.pth', '--size', '64', '--batch-size', '8', launcher=launcher) for k, launcher in enumerate(((), two()))]
+    for run in runs: assert finish(run)[0] == 0
+    one, both = (json.loads((tmp_path/f'{k}.json').read_text())['history'] for k in range(2))
+    for a, b in zip(one, both, strict=True):
+        assert b['train_loss'] == pytest.approx(a['train_loss'], rel=1e-4)
+        for k in ('valid_loss', 'ab_error', 'cf', 'hist_distance'): assert b[k] == pytest.approx(a[k], rel=2e-3), k  # rounding has grown over the steps
+
+def worker(rank, parent):
+    "The process id of one of the processes that a launcher started."
+    for p in Path('/proc').glob('[0-9]*'):
+        try:
+            given = (p/'environ').read_bytes().split(b'\0')
+            if b'LOCAL_RANK=%d' % rank in given and b'COLORIZE_TEST=%d' % parent in given: return int(p.name)
+        except OSError: pass
+
+@needs_accelerate
+@pytest.mark.skipif(not Path('/proc').exists(), reason='finds processes in /proc')
+def test_a_lost_process_ends_the_run(album, tmp_path):
+    out = tmp_path/'m.pth'
+    os.environ['COLORIZE_TEST'] = str(os.getpid())
+    process = start(album, out, '--minutes', '0', launcher=two())
+    del os.environ['COLORIZE_TEST']
+    wait_for(out.with_suffix('.ckpt').exists, process)
+    os.kill(worker(1, os.getpid()), signal.SIGKILL)
+    code, said = finish(process, 60)
+    assert code != 0 and not out.exists()
+    assert 'Another process of this run has ended, so process 0 stops, too. Give the same command with resume' in said
+    code, said = finish(start(album, out, '--resume'))
+    assert code == 0 and len(json.loads(out.with_suffix('.json').read_text())['history']) == EPOCHS
+
+def test_processes_that_cannot_share(monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '3')
+    with pytest.raises(InputError, match='multiple of 3'): start_processes('cpu', 32)
+
+def test_resuming_with_other_settings(album, tmp_path):
+    keep = Checkpoint(tmp_path/'m.ckpt', dict(lr=1))
+    torch.save(dict(format=Checkpoint.format, settings=dict(lr=2)), keep.path)
+    with pytest.raises(InputError, match=r'other settings \(lr\)'): keep.read()
