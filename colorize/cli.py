@@ -22,7 +22,7 @@ class OneSentence(TyperGroup):
         if not sys.warnoptions: warnings.simplefilter('ignore')  # of other packages, to their users
         os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # torch's threads wait without spinning: several times faster on a busy machine
         try: return super().invoke(ctx)
-        except KeyboardInterrupt: message, code = 'Stopped.', 130
+        except KeyboardInterrupt as e: message, code = str(e) or 'Stopped.', 130
         except typer.BadParameter.__base__ as e: message, code = f'{e.format_message().rstrip(".?")}. See: {e.ctx.command_path if e.ctx else "colorize"} --help', 2
         except Exception as e:
             from colorize.core import InputError
@@ -48,7 +48,7 @@ Weights = Annotated[Path|None, Option(help='Weights file; default: the shipped t
 @app.command(epilog='Example: colorize image album/ portrait.jpg -o coloured/')
 def image(
     photos: Photos,
-    out: Out,
+    out: Annotated[str, Option('--out', '-o', help='A folder; or, for one photo, a file, or - for stdout; with --ray also an address.')],
     recursive: Recursive = False,
     format: Format = None,
     quality: Quality = 95,
@@ -66,11 +66,20 @@ def image(
     device: Device = 'cpu',
     megapixels: Megapixels = 200,
     force: Force = False,
+    ray: Annotated[bool, Option('--ray', help='For archives: spread the work over a Ray cluster, or over processes of this machine; addresses may also be s3://, gs://, hdfs:// or file://.')] = False,
+    workers: Annotated[int|None, Option(min=1, help='With --ray: processes; default: one for each processor.')] = None,
+    ray_address: Annotated[str, Option(help='With --ray: of a cluster; default: RAY_ADDRESS, or this machine alone.')] = '',
 ):
     "Colour gray photos; a photo's own lightness and size are kept."
+    if not ray and (workers or ray_address): raise typer.BadParameter('--workers and --ray-address are for archives: give --ray, too')
+    if ray and uncertainty: raise typer.BadParameter('--uncertainty is not for archives: leave it or --ray out')
+    same = dict(model=path_trained_model, recursive=recursive, format=format, quality=quality, force=force, megapixels=megapixels, bar=sys.stderr.isatty(), device=device, backend=backend,
+                vividness=vividness, saturation=saturation, keep_color=keep_color, warmth=warmth, tint=tint, tta=tta, hints=hint, strokes=strokes)
+    if ray:
+        from colorize.archive import colorize_archive
+        return say(colorize_archive(photos, out, workers=workers, address=ray_address, **same))
     from colorize.infer import colorize_files
-    say(colorize_files(photos, out, path_trained_model, recursive, format, quality, uncertainty, force, megapixels, bar=sys.stderr.isatty(), device=device, backend=backend,
-                       vividness=vividness, saturation=saturation, keep_color=keep_color, warmth=warmth, tint=tint, tta=tta, hints=hint, strokes=strokes))
+    say(colorize_files(photos, out, uncertainty=uncertainty, **same))
 
 # %% ../nbs/10_cli.ipynb #c009
 def say(summary): # what was done on stdout, what went wrong on stderr
@@ -112,21 +121,23 @@ def train(
     path_val: Annotated[str, Option(help='Folder of validation photos; default: a tenth of the training photos.')] = '',
     path_trained_model: Annotated[str, Option(help='Where the weights go; default: trained_model/mine.pth.')] = '',
     n_epochs: Annotated[int, Option(help='Passes over the photos.')] = 10,
-    n_batches: Annotated[int, Option('--n-batches', '--batch-size', help='Batch size: photos a step.')] = 32,
+    n_batches: Annotated[int, Option('--n-batches', '--batch-size', help='Batch size: photos a step, of all processes together.')] = 32,
     lr: Annotated[float, Option(help='Highest learning rate of the one-cycle schedule.')] = .001,
     loss: Annotated[str, Option(help='classification, l1, l2 or huber.')] = 'classification',
     init: Annotated[str, Option(help='Start from: shipped, imagenet, random, or a weights file.')] = 'shipped',
     size: Annotated[int, Option(help='Side of the square crops, in pixels.')] = 112,
     seed: Annotated[int, Option(help='Decides order and augmentation.')] = 42,
     kid_every: Annotated[int, Option(min=0, help='Measure KID after every so many epochs and the last; 0: never.')] = 0,
-    resume: Annotated[bool, Option('--resume', help='Go on from the last checkpoint.')] = False,
+    resume: Annotated[bool, Option('--resume', help='Go on from the last checkpoint, if there is one.')] = False,
+    minutes: Annotated[float, Option(min=0, help='Between two checkpoints inside an epoch; each epoch ends with one.')] = 10,
+    log: Annotated[str, Option(help='Also write for tensorboard or wandb, where installed.')] = '',
     device: Device = 'auto',
     force: Force = False,
 ):
     "Train a model on colour photos."
     from colorize.train import train
     _, history = train(path_train, path_val, path_trained_model, epochs=n_epochs, batch_size=n_batches, lr=lr, loss=loss, init=init,
-                       size=size, seed=seed, kid_every=kid_every, resume=resume, device=device, force=force)
+                       size=size, seed=seed, kid_every=kid_every, resume=resume, minutes=minutes, log=log, device=device, force=force)
     typer.echo('  '.join(f'{k} {v}' for k, v in history[-1].items() if v is not None))
 
 # %% ../nbs/10_cli.ipynb #c015
