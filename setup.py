@@ -15,5 +15,5 @@ setup(
     packages=['colorize', 'colorize.trained_model'], package_dir={'colorize.trained_model': 'trained_model'},
     package_data={'colorize.trained_model': ['model_color.pth', 'README.md']},
     install_requires=lines('requirements'),
-    extras_require={name: lines(f'{name}_requirements') for name in ('dev', 'encoder', 'onnx', 'heif')},
+    extras_require={key.removesuffix('_requirements'): lines(key) for key in cfg if key.endswith('_requirements')},
     entry_points={'console_scripts': lines('console_scripts')})
