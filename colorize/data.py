@@ -25,7 +25,7 @@ from fastcore.basics import patch
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from .core import InputError, atomic, batch_rgb_to_lab, check_output, folder, project, rgb_to_lab, threaded, user_path
+from .core import InputError, as_typed, atomic, batch_rgb_to_lab, check_output, folder, rgb_to_lab, threaded, user_path
 from .photos import each_photo, read_photo
 
 # %% ../nbs/01_data.ipynb #c007
@@ -94,10 +94,6 @@ CREATE VIEW IF NOT EXISTS left_out AS SELECT path, hash, why, (SELECT min(path) 
 CREATE TEMP TABLE listed (path BLOB PRIMARY KEY, bytes INTEGER, mtime_ns INTEGER) WITHOUT ROWID;
 '''
 
-def _short(path): # as one would type it
-    root = project() or Path.cwd()
-    return path.relative_to(root) if path.is_relative_to(root) else path
-
 @contextmanager
 def _index(store): # a connection; a transaction begins only where one is asked for
     try:
@@ -105,7 +101,7 @@ def _index(store): # a connection; a transaction begins only where one is asked 
             con.executescript(_schema)
             yield con
     except (sqlite3.OperationalError, OSError) as e:
-        raise InputError(f'{_short(store)} cannot be used ({getattr(e, "strerror", None) or e}): make room, mend its permissions, or move data_path (settings.ini) to another disk.') from e
+        raise InputError(f'{as_typed(store)} cannot be used ({getattr(e, "strerror", None) or e}): make room, mend its permissions, or move data_path (settings.ini) to another disk.') from e
 
 # %% ../nbs/01_data.ipynb #c025
 def _key(path): return os.fsencode(path).replace(os.fsencode(os.sep), b'\0')
@@ -186,7 +182,7 @@ def _mend(store): # a store that can be opened
         with _index(store) as con: sound = con.execute('PRAGMA quick_check').fetchone() == ('ok',)
     except sqlite3.DatabaseError: sound = False
     if not sound:
-        print(f'The index in {_short(store)} is damaged: the photos are packed anew.')
+        print(f'The index in {as_typed(store)} is damaged: the photos are packed anew.')
         for name in ('index.sqlite', 'index.sqlite-journal', 'photos.u8'): (store/name).unlink(missing_ok=True)
     (store/'photos.u8').touch()
 
@@ -235,14 +231,14 @@ def pack(
     check_output(store/'index.sqlite', force=True)
     _mend(store)
     with _index(store) as con:
-        if lost := _verify(con, store, size): print(f'Squares that do not match their checksums, and are made again: {lost:,} ({_short(store)})')
+        if lost := _verify(con, store, size): print(f'Squares that do not match their checksums, and are made again: {lost:,} ({as_typed(store)})')
         if todo := _list(con, photos): _fill(con, store, size, todo)
         con.execute('DELETE FROM files WHERE path NOT IN (SELECT path FROM listed)')
         _table(chain([('file', 'reason')], _left_out(con)), store/'left_out.csv')
         why = dict(con.execute("SELECT iif(why = '', 'same as another', why), count(*) FROM left_out GROUP BY 1 ORDER BY 2 DESC, 1"))
         n, = con.execute('SELECT count(*) FROM used').fetchone()
-        if not n: raise InputError(f'None of the {sum(why.values())} photos can be used ({", ".join(why)}): give colour photos; {_short(store)}/left_out.csv lists them.')
-    if why: print(f'{n:,} photos packed, {sum(why.values()):,} left out ({", ".join(f"{k:,} {w}" for w, k in why.items())}): {_short(store)}/left_out.csv')
+        if not n: raise InputError(f'None of the {sum(why.values())} photos can be used ({", ".join(why)}): give colour photos; {as_typed(store)}/left_out.csv lists them.')
+    if why: print(f'{n:,} photos packed, {sum(why.values()):,} left out ({", ".join(f"{k:,} {w}" for w, k in why.items())}): {as_typed(store)}/left_out.csv')
     return Packed(store, size, fair=fair)
 
 # %% ../nbs/01_data.ipynb #c045
@@ -284,12 +280,13 @@ def leaks(
 def ab_histogram(
     photos, # Packed, or N x H x W x 3 uint8
     step: int = 10, # cell width, Lab units
-    reach: int = 110 # cells' centres go from -reach to reach
+    reach: int = 110, # cells' centres go from -reach to reach
+    at_most: int = 50_000 # photos; of more, pieces from all over
 ) -> np.ndarray: # (2*reach/step + 1)^2 counts, indexed [a, b]
     "How often each colour occurs, at a quarter of the resolution (the model's own)."
     n = 2*reach//step + 1
     hist = np.zeros((n, n), np.int64)
-    for i in range(0, len(photos), 64):
+    for i in range(0, len(photos), 64*-(-len(photos)//at_most)):
         ab = batch_rgb_to_lab(F.avg_pool2d(torch.tensor(photos[i:i+64]).permute(0, 3, 1, 2)/255, 4))[:, 1:]
         a, b = ((ab.permute(1, 0, 2, 3).reshape(2, -1)/step).round().long() + reach//step).clamp(0, n - 1)
         hist += np.bincount((a*n + b).numpy(), minlength=n*n).reshape(n, n)
@@ -390,7 +387,7 @@ class Batches:
 def make(self: Batches, rgb: torch.Tensor, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     "N x H x H x 3 bytes to a batch of L and ab."
     rgb = rgb.permute(0, 3, 1, 2)/255
-    if self.train: rgb = random_crop(rgb, self.size, g, part=self.part).clamp(0, 1)
+    if self.train: rgb = random_crop(rgb, self.size, g, part=self.part)
     lab = batch_rgb_to_lab(rgb)
     return (degrade(lab[:, :1], g, part=self.part) if self.age else lab[:, :1]), lab[:, 1:]*self.chroma
 
@@ -426,5 +423,5 @@ def pack_dataset(
     train, valid = (train, pack_folder(other, side, fair=True)) if other else split(train, 55 if own is None else 10)  # of nine photos, four
     found, table = leaks(train, valid), valid.path/'leaks.csv'
     _table([('validation photo', 'training photo', 'bits of 64 that differ'), *found], table)
-    if found or path_val: print(f'Look-alikes of training photos among {len(valid):,} validation photos: {len(found):,} ({_short(table)})')
+    if found or path_val: print(f'Look-alikes of training photos among {len(valid):,} validation photos: {len(found):,} ({as_typed(table)})')
     return train, valid

@@ -30,7 +30,7 @@ from fastcore.meta import delegates
 from PIL import Image
 from timm.utils import ModelEmaV3
 
-from .core import InputError, atomic, batch_lab_to_rgb, check_output, folder, pick_device, save_figure, save_json, user_path
+from .core import InputError, as_typed, atomic, batch_lab_to_rgb, check_output, folder, keep_memory, pick_device, save_figure, save_json, user_path
 from .data import Batches, ab_histogram, pack_dataset
 from .distributed import SharedMean, first_alone, gathered, share_norms, start_processes, together
 from .evaluate import colorfulness, histogram_distance, kid, recolor
@@ -126,7 +126,7 @@ class Checkpoint(Callback):
     def __init__(self, path: Path, settings: dict, minutes: float = 10):
         self.path, self.settings, self.minutes, self.told = path, settings, minutes, []
         self.history, self.start, self.old = [], 0, None  # start: epochs done before; old: the checkpoint to go on from
-        self.hint = f'Give the same command with resume (--resume) to go on from {path}.'
+        self.hint = f'Give the same command with resume (--resume) to go on from {as_typed(path)}.'
     def before_fit(self): self.written = monotonic()
     def before_epoch(self):
         old = self.old if self.epoch == self.start and self.old else dict(batch=0, total=0.)
@@ -345,12 +345,12 @@ def start_model(
     **shape # for `make_model`, with init imagenet or random: encoder, rebalance (here 0), stride, context, zoom (here 2)
 ) -> UNet:
     "The model before its first step. From trained weights, everything that fits is taken: the head only if its loss is the same."
-    hist = ab_histogram(photos) if loss == 'classification' else None
-    if init in ('imagenet', 'random'): return make_model(loss, hist, init=init, **dict(rebalance=0, zoom=2) | shape)
+    hist = lambda: ab_histogram(photos) if loss == 'classification' else None  # a look at all photos: only where it is needed
+    if init in ('imagenet', 'random'): return make_model(loss, hist(), init=init, **dict(rebalance=0, zoom=2) | shape)
     path = None if init == 'shipped' else init
     old = load_model(path).requires_grad_(True)
     if old.config['loss'] == loss: return old
-    net, old = make_model(**dict(old.config, loss=loss), hist=hist), old.state_dict()
+    net, old = make_model(**dict(old.config, loss=loss), hist=hist()), old.state_dict()
     net.load_state_dict({k: v for k, v in old.items() if not k.startswith('head.')}, strict=False)
     return net
 
@@ -400,7 +400,7 @@ def prepare(
 # %% ../nbs/03_train.ipynb #c053
 def find_rate(
     learn: Learner, # from `prepare`
-    steps: int = 60 # rates to try
+    steps: int = 40 # rates to try
 ) -> float: # of the steepest descent
     "fastai's learning-rate finder (Smith 2015), with its plot."
     with tempfile.TemporaryDirectory() as d: # where the weights lie meanwhile
@@ -422,7 +422,7 @@ def write_run(
     save_history(keep, out)
     save_model(net, out, force, **keep.settings, validation=keep.history[-1], **dials)
     if (best := best_epoch(keep.history)) == keep.history[-1]['epoch']: out.with_suffix('.best.pth').unlink(missing_ok=True)
-    else: print(f'Epoch {best} had the least validation loss: its weights are in {out.with_suffix(".best.pth")}.')
+    else: print(f'Epoch {best} had the least validation loss: its weights are in {as_typed(out.with_suffix(".best.pth"))}.')
     keep.path.unlink(missing_ok=True)
 
 # %% ../nbs/03_train.ipynb #c057
@@ -439,13 +439,16 @@ def train(
     **kwargs # as for `prepare`
 ) -> tuple[Learner, list[dict]]: # the Learner, holding the averaged weights, and a row an epoch
     "Train a model and write its weights file; beside it, what `Journal` keeps, and a checkpoint while it lasts."
-    out = check_output(user_path(path_trained_model) if path_trained_model else folder('trained_model')/'mine.pth', force)
+    out = user_path(path_trained_model) if path_trained_model else folder('trained_model')/'mine.pth'
+    force = force or resume and out.with_suffix('.ckpt').exists()  # the run that is resumed was allowed to write
+    check_output(out, force)
     check_settings('l1', 0, epochs=epochs)
+    keep_memory()
     learn, settings = prepare(dataset, path_val, **kwargs)
     keep = Checkpoint(out.with_suffix('.ckpt'), dict(settings, epochs=epochs), minutes)
     learn.add_cbs([keep, Journal(keep, out), *loggers(log, out, keep.settings)])
     start, lr = keep.load(learn) if resume else 0, learn.lr
-    if resume and not rank_distrib(): print(f'Going on after epoch {start}{", batch %d" % keep.old["batch"] if keep.old and keep.old["batch"] else ""}.' if keep.old else f'There is no checkpoint {keep.path} yet: starting from the beginning.')
+    if resume and not rank_distrib(): print(f'Going on after epoch {start}{", batch %d" % keep.old["batch"] if keep.old and keep.old["batch"] else ""}.' if keep.old else f'There is no checkpoint {as_typed(keep.path)} yet: starting from the beginning.')
     learn.model = share_norms(learn.model) if learn.dls.train.part[1] > 1 else learn.model
     try:
         with remembered() as keep.told, together(learn, keep.hint): learn.fit_one_cycle(epochs, slice(lr*.3, lr), start_epoch=start)

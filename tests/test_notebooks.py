@@ -14,6 +14,9 @@ by_name = pytest.mark.parametrize('path', nbs, ids=lambda p: p.stem)
 def load(path): return json.loads(path.read_text(encoding='utf-8'))
 def code_cells(path): return [(''.join(c['source']), c['metadata'].get('tags', [])) for c in load(path)['cells'] if c['cell_type'] == 'code']
 
+@pytest.mark.parametrize('path', sorted(notebook('').parent.glob('runs/*.yaml')), ids=lambda p: p.stem)
+def test_runs_are_small_enough_to_read(path): assert len(path.read_text(encoding='utf-8').splitlines()) <= 40
+
 def test_steps_have_notebooks():
     assert not [name for name in STEPS if not notebook(name).exists()]
 
