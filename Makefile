@@ -44,6 +44,7 @@ lab: .venv/.ready
 benchmark: .venv/.ready
 	@mkdir -p results/benchmark
 	@$(BIN)/papermill nbs/09_benchmark.ipynb results/benchmark/09_benchmark.ipynb
+	@$(BIN)/papermill nbs/09b_scaling.ipynb results/benchmark/09b_scaling.ipynb
 
 clean:
 	@rm -rf data/packed data/features.sqlite*
