@@ -249,9 +249,10 @@ def last_words(
 # %% ../nbs/05c_archive.ipynb #c034
 def _collect(ray, jobs, source, bar, workers, device, batch, *args, **kwargs): # out -> (written, sentence, notes)
     have, ends = ray.cluster_resources(), {}
+    if device not in ('auto', 'cpu', 'cuda', 'gpu') or device in ('cuda', 'gpu') and not have.get('GPU'): raise InputError(f'Ray has no device {device!r}: use {"cuda, cpu or" if have.get("GPU") else "cpu or"} auto.')
     workers = workers or max(int(have.get('CPU', 1)), 1)
     if device == 'auto': device = 'cuda' if have.get('GPU') else 'cpu'
-    gpu = min(have.get('GPU', 1)/workers, 1) if device in ('cuda', 'gpu') else 0 # small networks share one
+    gpu = 1/-(-workers//have['GPU']) if device in ('cuda', 'gpu') else 0 # small networks share one
     rows = _twice(ray, jobs, source, workers, gpu, batch, *args, device=device, **kwargs)
     if bar: from tqdm.auto import tqdm
     try:
@@ -289,7 +290,8 @@ def colorize_archive(
     device, model = kwargs.pop('device', 'cpu'), os.path.abspath(user_path(model)) if isinstance(model, (str, Path)) else model
     run = Colorizer(model, **kwargs) # refuses here what every worker would refuse
     if not jobs: return Summary([], len(there), seconds=monotonic() - start)
-    disk, probe = file_system(out)[0], on_disk(jobs[0].out) + '.part'
+    disk, (folder, _, _) = file_system(out)[0], on_disk(jobs[0].out).rpartition('/')
+    probe = f'{folder}/.colorize-{blake2b(os.urandom(8), digest_size=8).hexdigest()}'
     write_whole(disk, probe, b'') # says now, and once, that it cannot
     disk.delete_file(probe)
     with cluster(address, workers) as ray: ends = _collect(ray, jobs, file_system(photos[0])[0], bar, workers, device, batch_size, disk, model, quality, software(run.net.meta), force, megapixels, **kwargs)

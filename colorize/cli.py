@@ -138,7 +138,7 @@ def train(
     from colorize.train import train
     _, history = train(path_train, path_val, path_trained_model, epochs=n_epochs, batch_size=n_batches, lr=lr, loss=loss, init=init,
                        size=size, seed=seed, kid_every=kid_every, resume=resume, minutes=minutes, log=log, device=device, force=force)
-    typer.echo('  '.join(f'{k} {v}' for k, v in history[-1].items() if v is not None))
+    if not int(os.environ.get('RANK', 0)): typer.echo('  '.join(f'{k} {v}' for k, v in history[-1].items() if v is not None))
 
 # %% ../nbs/10_cli.ipynb #c015
 @app.command(epilog='Example: colorize validate --path-val photos/')

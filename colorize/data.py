@@ -367,7 +367,7 @@ class Batches:
         n = len(self.photos)*(self.crops if self.train else 1)
         return min(self.steps or n, max(n//self.bs, 1)) if self.train else -(-n//self.bs)
     def generator(self, batch: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.seed*1_000_003 + self.epoch)*1_000_003 + batch)
+        return torch.Generator().manual_seed(((self.seed*1_000_003 + self.epoch)*1_000_003 + batch) % 2**63)
     def order(self) -> np.ndarray:
         n = len(self.photos)
         if not self.train: return np.arange(n)

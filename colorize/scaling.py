@@ -18,9 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from .core import load_json
 
 # %% ../nbs/09b_scaling.ipynb #c007
-# core-seconds, measured once on 2 busy CPU cores: training on a photo of 128 px (from the reference run's 20 a second at 112 px, by the number of pixels); packing one of
+# core-seconds, measured once on 2 CPU cores: training on a photo of 128 px; packing one of
 # 500 x 375 px; one thread colouring 12 megapixels, and 0.07, which is nearly all network; a photo's share in making a batch for a GPU; starting a worker
-ONCE = dict(train=.13, pack=.004, colour=.59, network=.11, batch=30e-6, start=4.8)
+ONCE = dict(train=.17, pack=.004, colour=.59, network=.11, batch=30e-6, start=4.8)
 
 def measured(
     path: str|Path # benchmark.json; need not exist, or hold everything

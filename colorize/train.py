@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ab_error', 'to_photos', 'mean_colorfulness', 'EMA', 'WatchColors', 'Stopped', 'remembered', 'Checkpoint',
            'ImagesPerSecond', 'make_learner', 'tune_decoding', 'draw_history', 'strip', 'Journal', 'best_epoch',
-           'save_history', 'loggers', 'start_model', 'check_settings', 'prepare', 'find_rate', 'write_run', 'train']
+           'loggers', 'start_model', 'check_settings', 'prepare', 'find_rate', 'write_run', 'train']
 
 # %% ../nbs/03_train.ipynb #c002
 import math, signal, sys, tempfile, zipfile
@@ -87,7 +87,7 @@ class WatchColors(Callback):
     ):
         self.truth = [np.array(valid.photos[i]) for i in range(min(photos, len(valid.photos)))]
         self.kid_every, self.features, self.share = kid_every, features, -(-len(self.truth)//valid.part[1])
-        if kid_every:
+        if kid_every and not rank_distrib():
             self.real = features(self.truth)
             kid(self.real, self.real, paired=True)  # refuses too few photos now, not after an epoch
         self.found, self.made = dict(cf_real=mean_colorfulness(self.truth)), []
@@ -123,34 +123,42 @@ def remembered():
 class Checkpoint(Callback):
     "Write what resuming needs after every epoch, every `minutes`, and when asked to stop. The history is kept here."
     order, format = 80, 'colorize checkpoint 2'
-    def __init__(self, path: Path, settings: dict, minutes: float = 10):
-        self.path, self.settings, self.minutes, self.told = path, settings, minutes, []
+    may_change = {'lr', 'photos'} # between a checkpoint and going on from it
+    def __init__(self, path: Path, settings: dict, minutes: float = 10, journal=lambda learn, history: None): # journal: called after each epoch, before the checkpoint
+        self.path, self.settings, self.minutes, self.journal, self.told = path, settings, minutes, journal, []
         self.history, self.start, self.old = [], 0, None  # start: epochs done before; old: the checkpoint to go on from
         self.hint = f'Give the same command with resume (--resume) to go on from {as_typed(path)}.'
     def before_fit(self): self.written = monotonic()
     def before_epoch(self):
         old = self.old if self.epoch == self.start and self.old else dict(batch=0, total=0.)
-        self.batch, self.total = old['batch'], old['total']
+        self.batch, self.total = min(old['batch'], len(self.dls.train)), old['total']
         self.dls.train.epoch, self.dls.train.start = self.epoch, self.batch
     def before_train(self):
         if self.epoch == self.start and self.old: self._go_on()
     def after_batch(self):
         if not self.training: return
         loss, stop = maybe_gather(torch.stack([self.loss.detach().float(), self.loss.new_tensor(float(bool(self.told)))])).view(-1, 2).mean(0).tolist()
-        if not math.isfinite(loss): raise InputError(f'The loss became {loss} in epoch {self.epoch + 1}, batch {self.batch + 1}: use a lower lr; the last checkpoint and the best weights are intact.')
+        if not math.isfinite(loss): self.refuse(f'The loss became {loss}')
         self.batch, self.total = self.batch + 1, self.total + loss
         if stop or monotonic() - self.written > 60*self.minutes: self.write(self.epoch, self.batch)
         if stop: raise Stopped(f'Stopped in epoch {self.epoch + 1}, after batch {self.batch}. {self.hint}' if not rank_distrib() else '')
     def after_epoch(self):
         if self.epoch < self.start: return  # fastai passes through the epochs that a resumed run skips
+        self.check()
         row = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1]), train_loss=self.total/self.batch)
         self.history.append(dict(epoch=self.epoch + 1, **{n: None if math.isnan(v) else float(f'{v:.5g}') for n, v in row.items()}))
+        self.journal(self.learn, self.history)
         self.write(self.epoch + 1, 0)
+    def refuse(self, what: str):
+        raise InputError(f'{what} in epoch {self.epoch + 1}, batch {self.batch + 1}: go on from the last checkpoint, which is intact, with a lower lr (--resume --lr), or start anew with one.')
+    def check(self):
+        if not all(v.isfinite().all() for v in self.learn.ema.average.module.state_dict().values()): self.refuse('The weights became infinite')
 
 # %% ../nbs/03_train.ipynb #c021
 @patch
 def write(self: Checkpoint, epoch: int, batch: int): # both: how many are done
     "Write the checkpoint; only the first of several processes does."
+    self.check()
     if rank_distrib(): return
     ema, smooth = self.learn.ema, self.recorder.smooth_loss
     torch_save(dict(format=self.format, settings=self.settings, epoch=epoch, batch=batch, total=self.total if batch else 0., history=self.history,
@@ -178,7 +186,8 @@ def read(self: Checkpoint) -> dict:
     except Exception as e: raise InputError(f'{self.path} is no checkpoint of colorize, or it is damaged: train without resume.') from e  # zip and unpickler fail in many ways
     if found != self.format: raise InputError(f'{self.path} is a {found!r}, and this version of colorize reads {self.format!r}: finish with the version that wrote it, or train without resume.')
     differs = [k for k, v in self.settings.items() if state['settings'].get(k) != v]
-    if differs: raise InputError(f'{self.path} was made with other settings ({", ".join(differs)}): resume with the same ones, or train without resume.')
+    if (changed := self.may_change & set(differs)) and not rank_distrib(): print(f'Since the checkpoint was written, {" and ".join(sorted(changed))} changed: the run goes on, but not as one that was never stopped.')
+    if differs := [k for k in differs if k not in changed]: raise InputError(f'{self.path} was made with other settings ({", ".join(differs)}): resume with the same ones, or train without resume.')
     return state
 
 @patch
@@ -281,32 +290,29 @@ def strip(
     return np.concatenate([np.concatenate(list(row), 1) for row in rows])
 
 # %% ../nbs/03_train.ipynb #c045
-class Journal(Callback):
+class Journal:
     "After every epoch: history (NAME.json), curve (NAME.png), photos (NAME_epochs/001.png) and the best weights so far (NAME.best.pth)."
-    order = 82
-    def __init__(self, keep: Checkpoint, out: Path):
-        self.keep, self.out, self.best, self.album = keep, out, out.with_suffix('.best.pth'), out.with_name(f'{out.stem}_epochs')
-    def before_fit(self): # an earlier run's photos are not this one's
-        for old in self.album.glob('[0-9][0-9][0-9].png'):
-            if int(old.stem) > self.keep.start and not rank_distrib(): old.unlink()
-    def after_epoch(self):
-        history = self.keep.history
-        if rank_distrib() or self.epoch < self.keep.start: return
-        save_history(self.keep, self.out)
+    def __init__(self, out: Path, settings: dict):
+        self.settings, self.album = settings, out.with_name(f'{out.stem}_epochs')
+        self.json, self.curve, self.best = (out.with_suffix(s) for s in ('.json', '.png', '.best.pth'))
+    def check(self): # refuses to replace anything
+        for path in (self.json, self.curve, self.best, self.album): check_output(path)
+    def forget(self, after: int): # an earlier run's photos are not this one's
+        for old in self.album.glob('*.png'):
+            if old.stem.isdigit() and int(old.stem) > after: old.unlink()
+    def __call__(self, learn: Learner, history: list[dict]):
+        if rank_distrib(): return
+        epoch, colors = history[-1]['epoch'], learn.watch_colors
+        save_json(dict(settings=self.settings, history=history), self.json)
         from matplotlib import pyplot as plt
-        save_figure(fig := draw_history(history), self.out.with_suffix('.png'))
+        save_figure(fig := draw_history(history), self.curve)
         plt.close(fig)
-        colors = self.learn.watch_colors
-        with atomic(self.album/f'{self.epoch + 1:03}.png') as tmp: Image.fromarray(strip(colors.truth, colors.made)).save(tmp)
-        if best_epoch(history) == self.epoch + 1: save_model(self.learn.ema.average.module, self.best, True, **self.keep.settings, validation=history[-1])
+        with atomic(self.album/f'{epoch:03}.png') as tmp: Image.fromarray(strip(colors.truth, colors.made)).save(tmp)
+        if best_epoch(history) == epoch: save_model(learn.ema.average.module, self.best, True, **self.settings, validation=history[-1])
 
 def best_epoch(history: list[dict]) -> int: # from 1
     "The epoch with the least validation loss."
-    return min(history, key=lambda h: h['valid_loss'])['epoch']
-
-def save_history(keep: Checkpoint, out: Path):
-    "Settings and history as JSON, beside the weights file."
-    save_json(dict(settings=keep.settings, history=keep.history), out.with_suffix('.json'))
+    return min(history, key=lambda h: math.inf if h['valid_loss'] is None else h['valid_loss'])['epoch']
 
 # %% ../nbs/03_train.ipynb #c047
 def loggers(
@@ -390,10 +396,10 @@ def prepare(
     part = start_processes(device := pick_device(device), batch_size)
     with first_alone(): packs = pack_dataset(dataset, path_val, size)
     batches = [Batches(p, batch_size, size, seed, device, t, crops, steps, age, chroma, part) for p, t in zip(packs, (True, False))]
-    features = Inception(device) if kid_every else None
+    features = Inception(device) if kid_every and not rank_distrib() else None
     torch.manual_seed(seed)  # of a new head's weights
     net = start_model(init, loss, packs[0], **shape)
-    settings = dict(dataset=str(dataset), photos=len(packs[0]), batch_size=batch_size, lr=lr, loss=loss, init=str(init), size=size, crops=crops,
+    settings = dict(dataset=str(dataset), path_val=str(path_val), photos=len(packs[0]), batch_size=batch_size, lr=lr, loss=loss, init=str(init), size=size, crops=crops,
                     seed=seed, steps=steps, ema_decay=ema_decay, age=age, chroma=chroma, **{k: v for k, v in net.config.items() if k != 'loss'})
     return make_learner(net, *batches, lr, ema_decay, kid_every=kid_every, features=features), settings
 
@@ -411,7 +417,7 @@ def find_rate(
 def write_run(
     net: UNet, # trained
     valid: Batches,
-    keep: Checkpoint, # of the run
+    keep: Checkpoint, # of the run, with its `Journal`
     out: Path, # .pth
     force: bool = False
 ):
@@ -419,7 +425,6 @@ def write_run(
     few = hasattr(net, 'meta') and len(valid.photos) < 32
     if net.config['loss'] != 'classification': dials = {}
     else: dials = {k: getattr(net.head, k) for k in ('vividness', 'balance', 'saturation')} if few else tune_decoding(net, valid)
-    save_history(keep, out)
     save_model(net, out, force, **keep.settings, validation=keep.history[-1], **dials)
     if (best := best_epoch(keep.history)) == keep.history[-1]['epoch']: out.with_suffix('.best.pth').unlink(missing_ok=True)
     else: print(f'Epoch {best} had the least validation loss: its weights are in {as_typed(out.with_suffix(".best.pth"))}.')
@@ -440,20 +445,25 @@ def train(
 ) -> tuple[Learner, list[dict]]: # the Learner, holding the averaged weights, and a row an epoch
     "Train a model and write its weights file; beside it, what `Journal` keeps, and a checkpoint while it lasts."
     out = user_path(path_trained_model) if path_trained_model else folder('trained_model')/'mine.pth'
-    force = force or resume and out.with_suffix('.ckpt').exists()  # the run that is resumed was allowed to write
+    begun, force = out.with_suffix('.ckpt').exists(), force or resume and out.with_suffix('.ckpt').exists()  # a run that is resumed was allowed to write
     check_output(out, force)
+    if begun and not force: raise InputError(f'{as_typed(out.with_suffix(".ckpt"))} is the checkpoint of a run that has not ended: go on with resume (--resume), or start anew with force (--force).')
+    journal = Journal(out, settings := {})
+    if not force: journal.check()
     check_settings('l1', 0, epochs=epochs)
     keep_memory()
-    learn, settings = prepare(dataset, path_val, **kwargs)
-    keep = Checkpoint(out.with_suffix('.ckpt'), dict(settings, epochs=epochs), minutes)
-    learn.add_cbs([keep, Journal(keep, out), *loggers(log, out, keep.settings)])
+    learn, found = prepare(dataset, path_val, **kwargs)
+    settings.update(found, epochs=epochs)
+    learn.add_cbs(added := [keep := Checkpoint(out.with_suffix('.ckpt'), settings, minutes, journal), *loggers(log, out, settings)])
     start, lr = keep.load(learn) if resume else 0, learn.lr
     if resume and not rank_distrib(): print(f'Going on after epoch {start}{", batch %d" % keep.old["batch"] if keep.old and keep.old["batch"] else ""}.' if keep.old else f'There is no checkpoint {as_typed(keep.path)} yet: starting from the beginning.')
     learn.model = share_norms(learn.model) if learn.dls.train.part[1] > 1 else learn.model
     try:
-        with remembered() as keep.told, together(learn, keep.hint): learn.fit_one_cycle(epochs, slice(lr*.3, lr), start_epoch=start)
+        if not rank_distrib(): journal.forget(start)
+        with remembered() as keep.told, together(learn, (start, len(learn.dls.train), keep.old and keep.old['batch']), keep.hint): learn.fit_one_cycle(epochs, slice(lr*.3, lr), start_epoch=start)
     except InputError as e: raise InputError(str(e).split(':\n\t')[-1]) from e  # without the words that fastai puts before it
     learn.model, learn.dls.valid.part = learn.ema.average.module, (0, 1)
+    learn.remove_cbs([learn.ema, *added])  # they are this run's
     if not rank_distrib(): write_run(learn.model, learn.dls.valid, keep, out, force)
     return learn, keep.history
 

@@ -27,7 +27,7 @@ def album(tmp_path_factory):
 
 def start(album, out, *more, launcher=(), **popen):
     command = [sys.executable, '-W', 'ignore', *launcher, '-m', 'colorize.train', '--path-train', album, '--path-trained-model', out, *OPTIONS, *more]
-    return subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'), **popen)
+    return subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1', COLORIZE_TEST=str(os.getpid())), **popen)
 
 def finish(process, seconds=180):
     try: said = ''.join(process.communicate(timeout=seconds))
@@ -106,7 +106,7 @@ def test_a_loss_that_is_no_number(album, tmp_path, monkeypatch):
         return (L*float('nan') if self.train and self.epoch == 1 else L), ab
     quick(album, tmp_path/'good.pth')
     monkeypatch.setattr(Batches, 'make', poisoned)
-    with pytest.raises(InputError, match='^The loss became nan in epoch 2, batch 1: use a lower lr'): quick(album, out)
+    with pytest.raises(InputError, match='^The loss became nan in epoch 2, batch 1: go on from the last checkpoint, .* with a lower lr'): quick(album, out)
     state = torch.load(out.with_suffix('.ckpt'), weights_only=True)
     assert state['epoch'] == 1 and all(v.isfinite().all() for v in state['model'].values())
     assert load_model(tmp_path/'m.best.pth').meta['validation']['epoch'] == 1
@@ -114,16 +114,77 @@ def test_a_loss_that_is_no_number(album, tmp_path, monkeypatch):
     quick(album, out, resume=True)
     assert same(out, tmp_path/'good.pth')
 
-def test_a_photo_that_goes_away(album, tmp_path, monkeypatch):
-    import colorize.train as module
+@pytest.mark.parametrize('epoch', [0, 1])
+def test_weights_that_are_no_numbers(album, tmp_path, monkeypatch, epoch):
+    "The last step of an epoch spoils them; its loss was still good."
+    real, out = torch.optim.AdamW.step, tmp_path/'m.pth'
+    taken = []
+    def spoil(self, *args, **kwargs):
+        taken.append(1)
+        if len(taken) == 2*epoch + 2: self.param_groups[0]['params'][0].grad.fill_(float('nan'))
+        return real(self, *args, **kwargs)
+    monkeypatch.setattr(torch.optim.AdamW, 'step', spoil)
+    with pytest.raises(InputError, match=f'^The weights became infinite in epoch {epoch + 1}, batch'): quick(album, out)
+    assert out.with_suffix('.ckpt').exists() == (tmp_path/'m.best.pth').exists() == bool(epoch)
+    monkeypatch.undo()
+    if epoch:
+        assert all(v.isfinite().all() for v in torch.load(out.with_suffix('.ckpt'), weights_only=True)['model'].values())
+        assert len(quick(album, out, resume=True, lr=1e-4)[1]) == 2
+
+def stopped(album, out, monkeypatch, **settings):
+    "A run that is asked to stop after its first step."
+    go_on = Checkpoint.after_batch
+    def ask(self):
+        if self.training: self.told.append('stop')
+        go_on(self)
+    with monkeypatch.context() as m:
+        m.setattr(Checkpoint, 'after_batch', ask)
+        with pytest.raises(KeyboardInterrupt, match='Stopped in epoch 1, after batch 1'): quick(album, out, **settings)
+
+def test_photos_that_go_away_and_come(album, tmp_path, monkeypatch, capsys):
     (copy := tmp_path/'album').mkdir()
     for p in album.iterdir(): (copy/p.name).write_bytes(p.read_bytes())
-    model = module.start_model
-    def and_delete(*args, **kwargs):
-        for p in sorted(copy.iterdir())[::2]: p.unlink()
-        return model(*args, **kwargs)
-    monkeypatch.setattr(module, 'start_model', and_delete)
-    assert len(quick(copy, tmp_path/'m.pth')[1]) == 2
+    stopped(copy, tmp_path/'m.pth', monkeypatch)
+    for p in sorted(copy.iterdir())[::2]: p.unlink()
+    assert len(quick(copy, tmp_path/'m.pth', resume=True)[1]) == 2
+    assert 'photos changed' in capsys.readouterr().out
+
+def test_a_run_that_was_stopped_is_not_lost_by_forgetting_resume(album, tmp_path, monkeypatch):
+    stopped(album, out := tmp_path/'m.pth', monkeypatch)
+    before = out.with_suffix('.ckpt').read_bytes()
+    with pytest.raises(InputError, match='m.ckpt is the checkpoint of a run that has not ended: go on with resume'): quick(album, out)
+    with pytest.raises(InputError, match=r'other settings \(path_val\)'): quick(album, out, resume=True, path_val=album)
+    assert out.with_suffix('.ckpt').read_bytes() == before
+    assert len(quick(album, out, force=True)[1]) == 2
+
+@pytest.mark.parametrize('name', ['m.png', 'm.json', 'm.best.pth', 'm_epochs/001.png'])
+def test_nothing_beside_is_replaced(album, tmp_path, name):
+    (tmp_path/name).parent.mkdir(exist_ok=True)
+    (tmp_path/name).write_text('mine')
+    with pytest.raises(InputError, match='exists already'): quick(album, tmp_path/'m.pth')
+    assert (tmp_path/name).read_text() == 'mine'
+
+def test_killed_while_the_journal_is_written(album, tmp_path, monkeypatch):
+    import colorize.train as module
+    draw = module.draw_history
+    def die(history):
+        if len(history) == 2: raise KeyboardInterrupt
+        return draw(history)
+    monkeypatch.setattr(module, 'best_epoch', lambda history: 2 if len(history) > 1 else 1)
+    with monkeypatch.context() as m:
+        m.setattr(module, 'draw_history', die)
+        with pytest.raises(KeyboardInterrupt): quick(album, tmp_path/'m.pth', epochs=3)
+    quick(album, tmp_path/'m.pth', epochs=3, resume=True)
+    assert load_model(tmp_path/'m.best.pth').meta['validation']['epoch'] == 2
+    assert sorted(p.name for p in (tmp_path/'m_epochs').iterdir()) == ['001.png', '002.png', '003.png']
+
+def test_the_learner_is_free_afterwards(album, tmp_path):
+    learn, _ = quick(album, tmp_path/'m.pth', epochs=1)
+    learn.model.requires_grad_(True)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    assert not (tmp_path/'m.ckpt').exists()
+
+def test_a_date_for_a_seed(album): assert len(next(iter(Batches(np.zeros((4, 16, 16, 3), np.uint8), 2, 16, seed=20261124)))) == 2
 
 def test_what_a_run_leaves(album, tmp_path):
     _, history = quick(album, tmp_path/'m.pth', epochs=3)
@@ -171,34 +232,32 @@ def test_the_finder_leaves_the_learner_as_it_was(album):
 
 def two(): return '-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 --mixed_precision no --dynamo_backend no'.split()
 
-needs_accelerate = pytest.mark.skipif(find_spec('accelerate') is None, reason='accelerate is not installed')
+def worker(rank):
+    "The process id of one of the processes that a launcher started."
+    for p in Path('/proc').glob('[0-9]*'):
+        try:
+            given = (p/'environ').read_bytes().split(b'\0')
+            if b'LOCAL_RANK=%d' % rank in given and b'COLORIZE_TEST=%d' % os.getpid() in given: return int(p.name)
+        except OSError: pass
+
+needs_accelerate = pytest.mark.skipif(find_spec('accelerate') is None or not Path('/proc').exists(), reason='needs accelerate, and finds its processes in /proc')
 
 @needs_accelerate
 def test_two_processes_give_the_curve_of_one(album, tmp_path):
     runs = [start(album, tmp_path/f'{k}.pth', '--size', '64', '--batch-size', '8', launcher=launcher) for k, launcher in enumerate(((), two()))]
+    wait_for(lambda: all(worker(rank) for rank in range(2)), runs[1])
     for run in runs: assert finish(run)[0] == 0
     one, both = (json.loads((tmp_path/f'{k}.json').read_text())['history'] for k in range(2))
     for a, b in zip(one, both, strict=True):
         assert b['train_loss'] == pytest.approx(a['train_loss'], rel=1e-4)
         for k in ('valid_loss', 'ab_error', 'cf', 'hist_distance'): assert b[k] == pytest.approx(a[k], rel=2e-3), k  # rounding has grown over the steps
 
-def worker(rank, parent):
-    "The process id of one of the processes that a launcher started."
-    for p in Path('/proc').glob('[0-9]*'):
-        try:
-            given = (p/'environ').read_bytes().split(b'\0')
-            if b'LOCAL_RANK=%d' % rank in given and b'COLORIZE_TEST=%d' % parent in given: return int(p.name)
-        except OSError: pass
-
 @needs_accelerate
-@pytest.mark.skipif(not Path('/proc').exists(), reason='finds processes in /proc')
 def test_a_lost_process_ends_the_run(album, tmp_path):
     out = tmp_path/'m.pth'
-    os.environ['COLORIZE_TEST'] = str(os.getpid())
     process = start(album, out, '--minutes', '0', launcher=two())
-    del os.environ['COLORIZE_TEST']
     wait_for(out.with_suffix('.ckpt').exists, process)
-    os.kill(worker(1, os.getpid()), signal.SIGKILL)
+    os.kill(worker(1), signal.SIGKILL)
     code, said = finish(process, 60)
     assert code != 0 and not out.exists()
     assert 'Another process of this run has ended, so process 0 stops, too. Give the same command with resume' in said
@@ -209,7 +268,20 @@ def test_processes_that_cannot_share(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '3')
     with pytest.raises(InputError, match='multiple of 3'): start_processes('cpu', 32)
 
-def test_resuming_with_other_settings(album, tmp_path):
-    keep = Checkpoint(tmp_path/'m.ckpt', dict(lr=1))
-    torch.save(dict(format=Checkpoint.format, settings=dict(lr=2)), keep.path)
-    with pytest.raises(InputError, match=r'other settings \(lr\)'): keep.read()
+@needs_accelerate
+def test_machines_that_do_not_share_a_folder(album, tmp_path):
+    "The second process sees no checkpoint, as on a machine with a disk of its own."
+    script = tmp_path/'run.py'
+    script.write_text("import os, sys\nfrom colorize.cli import app\napp(['train', *(a.replace('SIDE', os.environ['RANK']) for a in sys.argv[1:])])")
+    for side in '01': (tmp_path/side).mkdir()
+    process = start(album, tmp_path/'0'/'m.pth', '--minutes', '0')
+    wait_for((tmp_path/'0'/'m.ckpt').exists, process)
+    process.kill()
+    command = [sys.executable, '-W', 'ignore', *two(), script, '--path-train', album, '--path-trained-model', tmp_path/'SIDE'/'m.pth', *OPTIONS, '--resume']
+    said = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=180).stderr
+    assert 'The processes do not start from the same photos and checkpoint' in said
+
+def test_resuming_with_other_settings(tmp_path):
+    keep = Checkpoint(tmp_path/'m.ckpt', dict(size=1))
+    torch.save(dict(format=Checkpoint.format, settings=dict(size=2)), keep.path)
+    with pytest.raises(InputError, match=r'other settings \(size\)'): keep.read()
