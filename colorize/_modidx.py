@@ -482,9 +482,11 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'colorize/train.py'),
                                 'colorize.train.ab_error': ('train.html#ab_error', 'colorize/train.py'),
                                 'colorize.train.best_epoch': ('train.html#best_epoch', 'colorize/train.py'),
+                                'colorize.train.check_log': ('train.html#check_log', 'colorize/train.py'),
                                 'colorize.train.check_settings': ('train.html#check_settings', 'colorize/train.py'),
                                 'colorize.train.draw_history': ('train.html#draw_history', 'colorize/train.py'),
                                 'colorize.train.find_rate': ('train.html#find_rate', 'colorize/train.py'),
+                                'colorize.train.finished': ('train.html#finished', 'colorize/train.py'),
                                 'colorize.train.loggers': ('train.html#loggers', 'colorize/train.py'),
                                 'colorize.train.make_learner': ('train.html#make_learner', 'colorize/train.py'),
                                 'colorize.train.mean_colorfulness': ('train.html#mean_colorfulness', 'colorize/train.py'),
@@ -495,4 +497,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'colorize.train.to_photos': ('train.html#to_photos', 'colorize/train.py'),
                                 'colorize.train.train': ('train.html#train', 'colorize/train.py'),
                                 'colorize.train.tune_decoding': ('train.html#tune_decoding', 'colorize/train.py'),
+                                'colorize.train.weights_file': ('train.html#weights_file', 'colorize/train.py'),
                                 'colorize.train.write_run': ('train.html#write_run', 'colorize/train.py')}}}

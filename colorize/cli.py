@@ -135,7 +135,8 @@ def train(
     force: Force = False,
 ):
     "Train a model on colour photos."
-    from colorize.train import train
+    from colorize.train import finished, train
+    if resume and not force and (done := finished(path_trained_model)): return typer.echo(f'{done} is finished: there is no checkpoint to go on from.')
     _, history = train(path_train, path_val, path_trained_model, epochs=n_epochs, batch_size=n_batches, lr=lr, loss=loss, init=init,
                        size=size, seed=seed, kid_every=kid_every, resume=resume, minutes=minutes, log=log, device=device, force=force)
     if not int(os.environ.get('RANK', 0)): typer.echo('  '.join(f'{k} {v}' for k, v in history[-1].items() if v is not None))

@@ -101,7 +101,7 @@ def atomic(
     "Write to a temporary file, then rename: `path` is whole or untouched. Raises `InputError` where it cannot be written."
     path, tmp = check_output(path, force), None
     try:
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix='.', suffix=path.suffix)
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem[:40]}-', suffix=path.suffix)
         os.close(fd)
         tmp = Path(name)
         yield tmp

@@ -423,5 +423,5 @@ def pack_dataset(
     train, valid = (train, pack_folder(other, side, fair=True)) if other else split(train, 55 if own is None else 10)  # of nine photos, four
     found, table = leaks(train, valid), valid.path/'leaks.csv'
     _table([('validation photo', 'training photo', 'bits of 64 that differ'), *found], table)
-    if found or path_val: print(f'Look-alikes of training photos among {len(valid):,} validation photos: {len(found):,} ({as_typed(table)})')
+    if found or path_val: print(f'Look-alikes of training photos among {len(valid):,} validation photos: {len(found):,}' + f', which flatter the figures ({as_typed(table)})'*bool(found))
     return train, valid

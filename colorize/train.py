@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['ab_error', 'to_photos', 'mean_colorfulness', 'EMA', 'WatchColors', 'Stopped', 'remembered', 'Checkpoint',
            'ImagesPerSecond', 'make_learner', 'tune_decoding', 'draw_history', 'strip', 'Journal', 'best_epoch',
-           'loggers', 'start_model', 'check_settings', 'prepare', 'find_rate', 'write_run', 'train']
+           'check_log', 'loggers', 'start_model', 'check_settings', 'prepare', 'find_rate', 'write_run', 'finished',
+           'weights_file', 'train']
 
 # %% ../nbs/03_train.ipynb #c002
-import math, signal, sys, tempfile, zipfile
+import glob, hashlib, math, signal, sys, tempfile, zipfile
 from contextlib import contextmanager
+from importlib.util import find_spec
 from functools import partial
 from itertools import islice, product
 from pathlib import Path
@@ -20,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
-from fastai.callback.schedule import Learner, steep
+from fastai.callback.schedule import Learner
 from fastai.data.core import DataLoaders
 from fastai.learner import ValueMetric
 from fastai.optimizer import OptimWrapper
@@ -106,13 +108,15 @@ class WatchColors(Callback):
 class Stopped(KeyboardInterrupt): "Stopped as asked to; the message says how to go on."
 
 @contextmanager
-def remembered():
+def remembered(
+    hint: str # how to go on
+):
     "Remember SIGINT and SIGTERM in the list that this gives, instead of obeying them; a second one interrupts."
     told = []
     def remember(number, frame):
-        if told: raise KeyboardInterrupt
+        if told: raise Stopped(f'Stopped. {hint}')
         told.append(number)
-        print('\nStopping after this step; once more stops at once.', file=sys.stderr)
+        if not rank_distrib(): print('\nStopping after this step; once more stops at once.', file=sys.stderr)
     try: old = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
     except ValueError: old = {}  # signals are the main thread's
     try: yield told
@@ -123,12 +127,14 @@ def remembered():
 class Checkpoint(Callback):
     "Write what resuming needs after every epoch, every `minutes`, and when asked to stop. The history is kept here."
     order, format = 80, 'colorize checkpoint 2'
-    may_change = {'lr', 'photos'} # between a checkpoint and going on from it
+    may_change = dict(lr='lr', photos='the photos', photos_hash='the photos') # between a checkpoint and going on from it
     def __init__(self, path: Path, settings: dict, minutes: float = 10, journal=lambda learn, history: None): # journal: called after each epoch, before the checkpoint
         self.path, self.settings, self.minutes, self.journal, self.told = path, settings, minutes, journal, []
         self.history, self.start, self.old = [], 0, None  # start: epochs done before; old: the checkpoint to go on from
         self.hint = f'Give the same command with resume (--resume) to go on from {as_typed(path)}.'
-    def before_fit(self): self.written = monotonic()
+    def before_fit(self):
+        self.written, log = monotonic(), self.learn.logger
+        self.learn.logger = lambda row: log([row[0] + 1, *row[1:]]) if row[0] >= self.start else None  # epochs count from 1; those that were done before have nothing to say
     def before_epoch(self):
         old = self.old if self.epoch == self.start and self.old else dict(batch=0, total=0.)
         self.batch, self.total = min(old['batch'], len(self.dls.train)), old['total']
@@ -185,9 +191,12 @@ def read(self: Checkpoint) -> dict:
         found = state['format']
     except Exception as e: raise InputError(f'{self.path} is no checkpoint of colorize, or it is damaged: train without resume.') from e  # zip and unpickler fail in many ways
     if found != self.format: raise InputError(f'{self.path} is a {found!r}, and this version of colorize reads {self.format!r}: finish with the version that wrote it, or train without resume.')
-    differs = [k for k, v in self.settings.items() if state['settings'].get(k) != v]
-    if (changed := self.may_change & set(differs)) and not rank_distrib(): print(f'Since the checkpoint was written, {" and ".join(sorted(changed))} changed: the run goes on, but not as one that was never stopped.')
-    if differs := [k for k in differs if k not in changed]: raise InputError(f'{self.path} was made with other settings ({", ".join(differs)}): resume with the same ones, or train without resume.')
+    old, place = state['settings'], lambda k, v: user_path(v) if k in ('dataset', 'path_val', 'init') and v else v
+    differs = [k for k, v in self.settings.items() if place(k, old.get(k)) != place(k, v)]
+    changed = {self.may_change[k] for k in differs if k in self.may_change}
+    if changed and not rank_distrib(): print(f'Since the checkpoint was written, {" and ".join(sorted(changed))} changed: the run goes on, but not as one that was never stopped.')
+    differs = [f'{k}: {old.get(k)!r} then, {self.settings[k]!r} now' for k in differs if k not in self.may_change]
+    if differs: raise InputError(f'{self.path} was made with other settings ({"; ".join(differs)}): resume with the same ones, or train without resume.')
     return state
 
 @patch
@@ -297,9 +306,12 @@ class Journal:
         self.json, self.curve, self.best = (out.with_suffix(s) for s in ('.json', '.png', '.best.pth'))
     def check(self): # refuses to replace anything
         for path in (self.json, self.curve, self.best, self.album): check_output(path)
-    def forget(self, after: int): # an earlier run's photos are not this one's
+    def forget(self, after: int): # an earlier run's photos, and what a process that was killed was writing
         for old in self.album.glob('*.png'):
             if old.stem.isdigit() and int(old.stem) > after: old.unlink()
+        name = glob.escape(self.best.name.removesuffix('.best.pth'))
+        for pattern in (f'.{name}-????????.*', f'.{name}.best-????????.pth'):
+            for old in self.best.parent.glob(pattern): old.unlink()
     def __call__(self, learn: Learner, history: list[dict]):
         if rank_distrib(): return
         epoch, colors = history[-1]['epoch'], learn.watch_colors
@@ -315,33 +327,36 @@ def best_epoch(history: list[dict]) -> int: # from 1
     return min(history, key=lambda h: math.inf if h['valid_loss'] is None else h['valid_loss'])['epoch']
 
 # %% ../nbs/03_train.ipynb #c047
+def check_log(
+    log: str # '', tensorboard or wandb
+):
+    "Raises `InputError` for a service that is unknown or not installed."
+    if log not in ('', 'tensorboard', 'wandb'): raise InputError(f'There is no log {log!r}: use tensorboard or wandb.')
+    if log and find_spec(log) is None: raise InputError(f'{log} is not installed: pip install {log}, or train without it.')
+
 def loggers(
-    log: str, # '', tensorboard or wandb
+    log: str, # as for `check_log`
     out: Path, # the weights file: logs go beside it
     settings: dict # of the run
 ) -> list[Callback]:
-    "fastai's callback for a service. Raises `InputError` for one that is unknown or not installed."
+    "fastai's callback for a service, mended where it stumbles over torch's own optimizers and our batches."
     if not log or rank_distrib(): return []
     place = out.with_name(f'{out.stem}_{log}')
-    try:
-        if log == 'tensorboard':
-            from fastai.callback.tensorboard import TensorBoardCallback
-            class Board(TensorBoardCallback): # fastai's would write all settings of the optimizer; torch's has some that are no numbers
-                def after_batch(self):
-                    for name, v in dict(train_loss=self.smooth_loss, lr=self.opt.hypers[-1]['lr']).items() if self.training else (): self.writer.add_scalar(name, v, self.train_iter)
-            return [Board(place, trace_model=False, log_preds=False)]
-        if log == 'wandb':
-            import wandb
-            from fastai.callback.wandb import WandbCallback
-            place.mkdir(parents=True, exist_ok=True)
-            wandb.init(project='colorize', name=out.stem, config=settings, dir=place)
-            class Run(WandbCallback):
-                def before_fit(self):
-                    self.learn.gather_args = dict  # the settings are there; fastai would collect arguments of its own, and fails on ours
-                    super().before_fit()
-            return [Run(log_preds=False, log_model=False)]
-    except ImportError as e: raise InputError(f'{log} is not installed: pip install {log}, or train without it.') from e
-    raise InputError(f'There is no log {log!r}: use tensorboard or wandb.')
+    if log == 'tensorboard':
+        from fastai.callback.tensorboard import TensorBoardCallback
+        class Board(TensorBoardCallback): # fastai's would write all settings of the optimizer; torch's has some that are no numbers
+            def after_batch(self):
+                for name, v in dict(train_loss=self.smooth_loss, lr=self.opt.hypers[-1]['lr']).items() if self.training else (): self.writer.add_scalar(name, v, self.train_iter)
+        return [Board(place, trace_model=False, log_preds=False)]
+    import wandb
+    from fastai.callback.wandb import WandbCallback
+    class Run(WandbCallback):
+        def before_fit(self):
+            self.learn.gather_args = dict  # the settings are there; fastai would collect arguments of its own, and fails on ours
+            super().before_fit()
+    place.mkdir(parents=True, exist_ok=True)
+    wandb.init(project='colorize', name=out.stem, config=settings, dir=place)
+    return [Run(log_preds=False, log_model=False)]
 
 # %% ../nbs/03_train.ipynb #c049
 def start_model(
@@ -399,7 +414,8 @@ def prepare(
     features = Inception(device) if kid_every and not rank_distrib() else None
     torch.manual_seed(seed)  # of a new head's weights
     net = start_model(init, loss, packs[0], **shape)
-    settings = dict(dataset=str(dataset), path_val=str(path_val), photos=len(packs[0]), batch_size=batch_size, lr=lr, loss=loss, init=str(init), size=size, crops=crops,
+    found = hashlib.sha256(b''.join(p.phash.tobytes() for p in packs)).hexdigest()[:12]
+    settings = dict(dataset=str(dataset), path_val=str(path_val), photos=len(packs[0]), photos_hash=found, batch_size=batch_size, lr=lr, loss=loss, init=str(init), size=size, crops=crops,
                     seed=seed, steps=steps, ema_decay=ema_decay, age=age, chroma=chroma, **{k: v for k, v in net.config.items() if k != 'loss'})
     return make_learner(net, *batches, lr, ema_decay, kid_every=kid_every, features=features), settings
 
@@ -407,11 +423,11 @@ def prepare(
 def find_rate(
     learn: Learner, # from `prepare`
     steps: int = 40 # rates to try
-) -> float: # of the steepest descent
+) -> float: # in the middle of the longest descent
     "fastai's learning-rate finder (Smith 2015), with its plot."
     with tempfile.TemporaryDirectory() as d: # where the weights lie meanwhile
         learn.path = Path(d)
-        return learn.lr_find(num_it=steps, suggest_funcs=(steep,)).steep
+        return learn.lr_find(num_it=steps).valley
 
 # %% ../nbs/03_train.ipynb #c056
 def write_run(
@@ -431,6 +447,15 @@ def write_run(
     keep.path.unlink(missing_ok=True)
 
 # %% ../nbs/03_train.ipynb #c057
+def finished(
+    path_trained_model: str|Path # as for `train`
+) -> Path|None: # the weights file, if it is there and no checkpoint is
+    "Has a run ended, so that there is nothing to resume?"
+    out = weights_file(path_trained_model)
+    return out if out.exists() and not out.with_suffix('.ckpt').exists() else None
+
+def weights_file(path): return user_path(path) if path else folder('trained_model')/'mine.pth'
+
 @delegates(prepare)
 def train(
     dataset: str|Path = 'sample', # sample, a folder of colour photos, or one of fastai's named sets
@@ -444,23 +469,25 @@ def train(
     **kwargs # as for `prepare`
 ) -> tuple[Learner, list[dict]]: # the Learner, holding the averaged weights, and a row an epoch
     "Train a model and write its weights file; beside it, what `Journal` keeps, and a checkpoint while it lasts."
-    out = user_path(path_trained_model) if path_trained_model else folder('trained_model')/'mine.pth'
-    begun, force = out.with_suffix('.ckpt').exists(), force or resume and out.with_suffix('.ckpt').exists()  # a run that is resumed was allowed to write
-    check_output(out, force)
+    out = weights_file(path_trained_model)
+    begun = out.with_suffix('.ckpt').exists()
+    check_output(out, force := force or resume and begun)  # a run that is resumed was allowed to write
+    if out.suffix != '.pth': raise InputError(f'{out.name} is no name for a weights file: give one that ends in .pth.')
     if begun and not force: raise InputError(f'{as_typed(out.with_suffix(".ckpt"))} is the checkpoint of a run that has not ended: go on with resume (--resume), or start anew with force (--force).')
     journal = Journal(out, settings := {})
     if not force: journal.check()
     check_settings('l1', 0, epochs=epochs)
+    check_log(log)
     keep_memory()
     learn, found = prepare(dataset, path_val, **kwargs)
     settings.update(found, epochs=epochs)
     learn.add_cbs(added := [keep := Checkpoint(out.with_suffix('.ckpt'), settings, minutes, journal), *loggers(log, out, settings)])
     start, lr = keep.load(learn) if resume else 0, learn.lr
-    if resume and not rank_distrib(): print(f'Going on after epoch {start}{", batch %d" % keep.old["batch"] if keep.old and keep.old["batch"] else ""}.' if keep.old else f'There is no checkpoint {as_typed(keep.path)} yet: starting from the beginning.')
+    if resume and not rank_distrib(): print(f'Going on in epoch {start + 1}, after batch {keep.old["batch"]}.' if keep.old else f'There is no checkpoint {as_typed(keep.path)} yet: starting from the beginning.')
     learn.model = share_norms(learn.model) if learn.dls.train.part[1] > 1 else learn.model
     try:
         if not rank_distrib(): journal.forget(start)
-        with remembered() as keep.told, together(learn, (start, len(learn.dls.train), keep.old and keep.old['batch']), keep.hint): learn.fit_one_cycle(epochs, slice(lr*.3, lr), start_epoch=start)
+        with remembered(keep.hint) as keep.told, together(learn, (start, len(learn.dls.train), keep.old and keep.old['batch']), keep.hint): learn.fit_one_cycle(epochs, slice(lr*.3, lr), start_epoch=start)
     except InputError as e: raise InputError(str(e).split(':\n\t')[-1]) from e  # without the words that fastai puts before it
     learn.model, learn.dls.valid.part = learn.ema.average.module, (0, 1)
     learn.remove_cbs([learn.ema, *added])  # they are this run's
