@@ -456,6 +456,7 @@ def finished(
 
 def weights_file(path): return user_path(path) if path else folder('trained_model')/'mine.pth'
 
+# %% ../nbs/03_train.ipynb #c058
 @delegates(prepare)
 def train(
     dataset: str|Path = 'sample', # sample, a folder of colour photos, or one of fastai's named sets
@@ -494,7 +495,7 @@ def train(
     if not rank_distrib(): write_run(learn.model, learn.dls.valid, keep, out, force)
     return learn, keep.history
 
-# %% ../nbs/03_train.ipynb #c068
+# %% ../nbs/03_train.ipynb #c069
 if __name__ == '__main__' and '__file__' in globals(): # in a notebook there is no file
     from colorize.cli import app
     app(['train', *sys.argv[1:]], prog_name='colorize')

@@ -274,12 +274,12 @@ def test_own_validation_photos_and_their_look_alikes(tmp_path, capsys, stores):
     found = leaks(train, valid)
     assert [(Path(v).name, Path(t).name) for v, t, _ in found] == [('copy.bmp', '9.bmp'), ('again.jpg', '7.bmp')]
     assert found[0][2] == 0 and 0 <= found[1][2] <= 6
-    assert 'among 8 validation photos: 2 (' in capsys.readouterr().out
+    assert 'among 8 validation photos: 2, ' in capsys.readouterr().out
     table, = stores.glob('data/packed/held-*-64/leaks.csv')
     assert [r[:2] for r in csv.reader(open(table))][1:] == [[v, t] for v, t, _ in found]
     for f in ('again.jpg', 'copy.bmp'): (tmp_path/'held'/f).unlink()
     pack_dataset(tmp_path/'train', tmp_path/'held', size=56)
-    assert 'among 6 validation photos: 0 (' in capsys.readouterr().out and len(table.read_text().splitlines()) == 1
+    assert 'among 6 validation photos: 0\n' in capsys.readouterr().out and len(table.read_text().splitlines()) == 1
 
 @pytest.mark.parametrize('bits', [0, 3, 6, 11])
 def test_look_alikes_as_by_comparing_all(bits, rng):
