@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .core import InputError, atomic, check_output, folder, image_grid, pick_device, save_figure, save_json, sha256, threaded, user_path
+from .core import InputError, atomic, check_output, folder, image_grid, pick_device, pyplot, save_figure, save_json, sha256, threaded, user_path
 from .data import content_hash, near_grey, open_photo, sample_photos
 from .photos import Photo, find_photos, write_photo
 from .evaluate import Judges, Lazy, all_judges, chosen, compare, crossed_floors, evaluation_set, fid_remark, measure, metrics_table, provenance, real_halves, recolor, squares, summarize, tidy
@@ -110,14 +110,14 @@ def draw_spread(
     made: dict
 ): # the matplotlib Figure
     "Histograms over photos, and both collections' ab tables."
-    from matplotlib import pyplot as plt
-    fig, axes = plt.subplots(1, 4, figsize=(12, 2.9), layout='constrained')
-    if 'de2000' in made: axes[0].hist(made['de2000'], 30, color='tab:orange')
+    plt = pyplot()
+    fig, axes = plt.subplots(1, 4, figsize=(12, 2.9))
+    if 'de2000' in made: axes[0].hist(made['de2000'], 30, color='C0')
     else: axes[0].text(.5, .5, 'no pairs', ha='center', transform=axes[0].transAxes)
     axes[0].set(xlabel='mean ΔE2000 of a photo', ylabel='photos')
     ends = np.linspace(0, max(real['cf'].max(), made['cf'].max()), 31)
     for side, name in ((real, 'true'), (made, 'generated')): axes[1].hist(side['cf'], ends, alpha=.6, label=name)
-    axes[1].set(xlabel='colorfulness of a photo'); axes[1].legend(fontsize=8)
+    axes[1].set(xlabel='colorfulness of a photo'); axes[1].legend()
     for ax, side, name in zip(axes[2:], (real, made), ('true', 'generated')):
         ax.imshow(np.log10(side['color'].mean(0).reshape(23, 23).T + 1e-6), origin='lower', extent=[-115, 115]*2, cmap='magma', vmin=-6, vmax=0)
         ax.set(xlabel='a', ylabel='b', title=f'{name}: share of colours, log')
@@ -192,7 +192,8 @@ def write_evaluation(
     else: table = pd.concat([pd.DataFrame(dict(photo=n, side=w, **v)) for n, w, v in zip(names, ('true', 'generated'), (real, made))])
     figures = dict(spread=draw_spread(*sides)) | (dict(worst=draw_worst(*photos, names[0], made['de2000'])) if found['paired'] else {})
     if not found['paired']: (out/'worst.png').unlink(missing_ok=True) # of an earlier evaluation
-    for name, fig in figures.items(): save_figure(fig, out/f'{name}.png')
+    words = dict(spread='Histograms of error and of colorfulness over photos, and how often each ab cell occurs, true and generated.', worst='The pairs with the largest errors, true beside generated.')
+    for name, fig in figures.items(): save_figure(fig, out/f'{name}.png', words[name])
     with atomic(out/'photos.csv') as tmp: table.round(5).to_csv(tmp, index=False)
     save_json(dict(found, per_photo=[{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in table.to_dict('records')]), out/'metrics.json')
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .core import load_json
+from .core import load_json, pyplot
 from .data import Batches, degrade
 from .evaluate import Judges, columns, compare, crossed_floors, measure, real_halves
 from .infer import Colorizer
@@ -96,8 +96,8 @@ def draw_comparison(
     history: dict[str, list[list[dict]]] # name: for each seed, a row an epoch
 ): # the matplotlib Figure
     "ab error, colorfulness and histogram distance by epoch: a colour a loss, a line a seed."
-    from matplotlib import pyplot as plt
-    fig, axes = plt.subplots(1, 3, figsize=(11, 2.9), layout='constrained')
+    plt = pyplot()
+    fig, axes = plt.subplots(1, 3, figsize=(11, 2.9))
     for k, (name, seeds) in enumerate(history.items()):
         for rows in seeds:
             for ax, key in zip(axes, ('ab_error', 'cf', 'hist_distance')):

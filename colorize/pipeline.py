@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STEPS', 'FIRST', 'nbs', 'notebook', 'cells', 'parameters', 'check_value', 'check_parameters', 'run_file', 'read_run',
            'NotebookFailed', 'tidy', 'to_html', 'run_notebook', 'modules_used', 'made_by', 'stamps', 'asked_of',
-           'read_by', 'why', 'show', 'tables', 'heading', 'section', 'versions', 'weights', 'write_index', 'step',
+           'read_by', 'why', 'worded', 'tables', 'heading', 'section', 'versions', 'weights', 'write_index', 'step',
            'report']
 
 # %% ../nbs/08_pipeline.ipynb #c002
@@ -265,18 +265,18 @@ def why(
     return f'{gone[0]} is gone' if gone else f'{differ[0]} changed' if differ else ''
 
 # %% ../nbs/08_pipeline.ipynb #c048
-def show(value) -> str:
+def worded(value) -> str:
     "A value as a table shows it."
     if value is None: return 'not measured'
     if isinstance(value, float): return f'{value:.4g}'
     if isinstance(value, list): return ', '.join(map(show, value)) or 'none'
-    return ', '.join(f'{k} {show(v)}' for k, v in value.items()) if isinstance(value, dict) else str(value)
+    return ', '.join(f'{k} {worded(v)}' for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 def _rows(value) -> list[dict]: # empty if it is none
     "A list of rows, or rows by name, as rows; intervals beside their values."
     if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()): value = [{'': k} | v for k, v in value.items()]
     if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in value): return []
-    return [{k: f'{show(v)} [{show(r["ci"][k])}]' if k in r.get('ci', ()) else v for k, v in r.items() if k != 'ci'} for r in value]
+    return [{k: f'{worded(v)} [{worded(r["ci"][k])}]' if k in r.get('ci', ()) else v for k, v in r.items() if k != 'ci'} for r in value]
 
 # %% ../nbs/08_pipeline.ipynb #c049
 def tables(
@@ -290,7 +290,7 @@ def tables(
         found = [*filter(None, parts.values()), [dict(name=k, value=v) for k, v in single.items()]]
     words_first = lambda rows: lambda k: not any(isinstance(r.get(k), str) for r in rows)
     keys = [sorted(dict.fromkeys(k for r in rows for k in r), key=words_first(rows)) for rows in found]
-    text = [[{k: show(r[k]) if k in r else '' for k in ks} for r in rows] for rows, ks in zip(found, keys) if rows]
+    text = [[{k: worded(r[k]) if k in r else '' for k in ks} for r in rows] for rows, ks in zip(found, keys) if rows]
     return [_turned(rows) if len(rows[0]) > 9 and '' in rows[0] else rows for rows in text]
 
 def _turned(rows: list[dict]) -> list[dict]: # a row a key

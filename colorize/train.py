@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ab_error', 'to_photos', 'mean_colorfulness', 'EMA', 'WatchColors', 'Stopped', 'remembered', 'Checkpoint',
-           'ImagesPerSecond', 'make_learner', 'tune_decoding', 'draw_history', 'strip', 'Journal', 'best_epoch',
+           'ImagesPerSecond', 'make_learner', 'tune_decoding', 'draw_history', 'told', 'strip', 'Journal', 'best_epoch',
            'check_log', 'loggers', 'start_model', 'check_settings', 'prepare', 'find_rate', 'write_run', 'finished',
            'weights_file', 'train']
 
@@ -32,7 +32,7 @@ from fastcore.meta import delegates
 from PIL import Image
 from timm.utils import ModelEmaV3
 
-from .core import InputError, as_typed, atomic, batch_lab_to_rgb, check_output, folder, keep_memory, pick_device, save_figure, save_json, user_path
+from .core import InputError, as_typed, atomic, batch_lab_to_rgb, check_output, folder, keep_memory, pick_device, pyplot, save_figure, save_json, user_path
 from .data import Batches, ab_histogram, pack_dataset
 from .distributed import SharedMean, first_alone, gathered, share_norms, start_processes, together
 from .evaluate import colorfulness, histogram_distance, kid, recolor
@@ -271,7 +271,7 @@ def draw_history(
     history: list[dict] # a row an epoch
 ): # the matplotlib Figure
     "Loss by epoch; under it ab error, colorfulness, histogram distance and, where measured, KID."
-    from matplotlib import pyplot as plt
+    plt = pyplot()
     from matplotlib.ticker import MaxNLocator
     names = dict(ab_error='ab error (Lab units)', cf='colorfulness (8-bit levels)', hist_distance='histogram distance (0 to 1)', kid='KID × 10³')
     names = {k: v for k, v in names.items() if any(h.get(k) is not None for h in history)}
@@ -287,6 +287,12 @@ def draw_history(
     axes['loss'].xaxis.set_major_locator(MaxNLocator('auto', integer=True, min_n_ticks=1))
     axes['loss'].tick_params(labelbottom=True)
     return fig
+
+def told(history: list[dict]) -> str:
+    "The same in words, for those who do not see it."
+    first, last = history[0], history[-1]
+    of = lambda key, name: f'{name} from {first[key]:.3g} to {last[key]:.3g}'
+    return f'Curves over {len(history)} epochs: ' + ', '.join(of(*k) for k in (('train_loss', 'training loss'), ('valid_loss', 'validation loss'), ('ab_error', 'ab error'), ('cf', 'colorfulness'))) + f' (the truth has {last["cf_real"]:.3g}).'
 
 # %% ../nbs/03_train.ipynb #c042
 def strip(
@@ -316,9 +322,8 @@ class Journal:
         if rank_distrib(): return
         epoch, colors = history[-1]['epoch'], learn.watch_colors
         save_json(dict(settings=self.settings, history=history), self.json)
-        from matplotlib import pyplot as plt
-        save_figure(fig := draw_history(history), self.curve)
-        plt.close(fig)
+        save_figure(fig := draw_history(history), self.curve, told(history))
+        pyplot().close(fig)
         with atomic(self.album/f'{epoch:03}.png') as tmp: Image.fromarray(strip(colors.truth, colors.made)).save(tmp)
         if best_epoch(history) == epoch: save_model(learn.ema.average.module, self.best, True, **self.settings, validation=history[-1])
 
