@@ -21,11 +21,11 @@ from typing import Iterable, Iterator
 import numpy as np
 from fastcore.xtras import Config
 
-# %% ../nbs/00_core.ipynb #c005
+# %% ../nbs/00_core.ipynb #c009
 class InputError(ValueError):
     "Something the user gave cannot be used: the message is one sentence that says what, where and how to mend it."
 
-# %% ../nbs/00_core.ipynb #c007
+# %% ../nbs/00_core.ipynb #c011
 def check_injected(
     names: dict # the notebook's `globals()`
 ):
@@ -39,13 +39,13 @@ def check_injected(
         if not isinstance(value, (int, float) if kind is float else kind) or (kind is not bool and isinstance(value, bool)):
             raise InputError(f'Parameter {name} is {value!r}: give a value of type {kind.__name__}.')
 
-# %% ../nbs/00_core.ipynb #c010
+# %% ../nbs/00_core.ipynb #c014
 def project() -> Path|None:  # the checkout, or None outside of one
     "The nearest folder, here or above, whose `settings.ini` is this project's."
     cfg = Config.find('settings.ini')
     return cfg.config_path.resolve() if cfg is not None and cfg.get('lib_name') == 'colorize' else None
 
-# %% ../nbs/00_core.ipynb #c013
+# %% ../nbs/00_core.ipynb #c017
 def folder(
     name: str, # 'data', 'results' or 'trained_model'
     *parts: str # further folders below it
@@ -55,7 +55,7 @@ def folder(
     base = Path(name).resolve() if root is None else (root/Config.find('settings.ini')[f'{name}_path']).resolve()
     return base.joinpath(*parts)
 
-# %% ../nbs/00_core.ipynb #c016
+# %% ../nbs/00_core.ipynb #c020
 def shipped_model() -> Path: # need not exist
     "Where `model_color.pth` lies: in the checkout, or installed beside this module."
     places = [folder('trained_model')] if project() else []
@@ -63,7 +63,7 @@ def shipped_model() -> Path: # need not exist
     places += [here/'trained_model', here.parent/'trained_model']
     return next((f for p in places if (f := p/'model_color.pth').exists()), places[0]/'model_color.pth')
 
-# %% ../nbs/00_core.ipynb #c019
+# %% ../nbs/00_core.ipynb #c023
 def user_path(
     path: str|Path # as typed: absolute, `~/...`, or relative to here or to the top of the checkout
 ) -> Path: # absolute; need not exist
@@ -72,14 +72,14 @@ def user_path(
     if p.is_absolute() or p.exists() or project() is None: return p.resolve()
     return (project()/p).resolve()
 
-# %% ../nbs/00_core.ipynb #c020
+# %% ../nbs/00_core.ipynb #c024
 def as_typed(
     path: Path # absolute
 ) -> Path: # relative to the checkout if it is in there
     "A path as one would type it, for messages: `user_path` understands it."
     return path.relative_to(root) if (root := project()) and path.is_relative_to(root) else path
 
-# %% ../nbs/00_core.ipynb #c023
+# %% ../nbs/00_core.ipynb #c027
 def check_output(
     path: str|Path, # a file that is going to be written; its folder is made
     force: bool = False # may an existing file be replaced?
@@ -93,7 +93,7 @@ def check_output(
     except OSError as e: raise InputError(f'{path} cannot be written ({e.strerror}): choose another place, or mend its permissions.') from e
     return path
 
-# %% ../nbs/00_core.ipynb #c024
+# %% ../nbs/00_core.ipynb #c028
 @contextmanager
 def atomic(
     path: str|Path, # where the file shall appear
@@ -114,11 +114,11 @@ def atomic(
     finally:
         if tmp: tmp.unlink(missing_ok=True)
 
-_unwritable = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EISDIR, errno.EACCES, errno.EPERM}
 _umask = os.umask(0)  # can only be read by setting it, which is no matter for threads: once, here
 os.umask(_umask)
+_unwritable = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EISDIR, errno.EACCES, errno.EPERM}
 
-# %% ../nbs/00_core.ipynb #c027
+# %% ../nbs/00_core.ipynb #c031
 def save_json(
     obj, # anything JSON can hold; numpy scalars too
     path: str|Path, # .json
@@ -137,7 +137,7 @@ def sha256(
     "Content hash of a file."
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
-# %% ../nbs/00_core.ipynb #c030
+# %% ../nbs/00_core.ipynb #c034
 COLORS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#595959' # blue, vermilion, green, purple, orange, sky, gray
 
 @cache
@@ -151,7 +151,7 @@ def pyplot(): # the module
         'axes.grid': True, 'axes.axisbelow': True, 'grid.color': '#e3e5e8', 'image.cmap': 'gray'})
     return plt
 
-# %% ../nbs/00_core.ipynb #c032
+# %% ../nbs/00_core.ipynb #c036
 def save_figure(
     fig, # a matplotlib Figure
     path: str|Path, # .png
@@ -177,7 +177,7 @@ def show(
         display(Image(made.read_bytes(), format='png', alt=alt))
     pyplot().close(picture)
 
-# %% ../nbs/00_core.ipynb #c033
+# %% ../nbs/00_core.ipynb #c038
 def image_grid(
     rows: list, # of rows of images: HWC or HW arrays (uint8, or float in 0..1) or PIL images; None leaves a gap
     titles: list[str] = (), # over the columns
@@ -200,7 +200,7 @@ def image_grid(
     for i, t in enumerate(labels): axes[i, 0].text(-.04, .5, t, transform=axes[i, 0].transAxes, ha='right', va='center', rotation=90, fontsize=9)
     return fig
 
-# %% ../nbs/00_core.ipynb #c035
+# %% ../nbs/00_core.ipynb #c043
 def srgb_to_linear(
     rgb: np.ndarray # any shape: uint8, uint16, or float in 0..1
 ) -> np.ndarray: # float32 in 0..1, same shape
@@ -216,7 +216,7 @@ def linear_to_srgb(
     if np.dtype(dtype).kind == 'u': return look_up(_value_of(np.dtype(dtype)), _root16(linear))
     return np.where(linear > .0031308, 1.055*np.power(linear, 1/2.4) - .055, 12.92*linear).astype(dtype)
 
-# %% ../nbs/00_core.ipynb #c036
+# %% ../nbs/00_core.ipynb #c044
 def look_up(
     table: np.ndarray, # 256 or 65536 values
     index: np.ndarray # uint8 or uint16, any shape
@@ -252,7 +252,7 @@ def lab_to_rgb(
     import cv2
     return cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1)
 
-# %% ../nbs/00_core.ipynb #c044
+# %% ../nbs/00_core.ipynb #c054
 # linear sRGB to XYZ, each row over the D65 white's X, Y, Z: neutral light maps to (1, 1, 1)
 RGB_TO_XYZ = np.array([[.412453, .357580, .180423], [.212671, .715160, .072169], [.019334, .119193, .950227]])
 RGB_TO_XYZ /= RGB_TO_XYZ.sum(1, keepdims=True)
@@ -292,7 +292,7 @@ def lab_cube(
     out += t
     return out
 
-# %% ../nbs/00_core.ipynb #c047
+# %% ../nbs/00_core.ipynb #c057
 def fit_gamut(
     linear: np.ndarray, # 3 x n float32 linear sRGB, changed in place
     Y: np.ndarray # n float32 in 0..1: the luminance to keep
@@ -328,7 +328,7 @@ def lab_to_rgb8(
     f = (L + 16)/116
     return np.moveaxis(show_lab(f + a/500, lab_cube(f).clip(0, 1), f - b/200), 0, -1).copy()
 
-# %% ../nbs/00_core.ipynb #c051
+# %% ../nbs/00_core.ipynb #c061
 def batch_rgb_to_lab(
     rgb # Nx3xHxW tensor: uint8, or float in 0..1; sRGB
 ): # Nx3xHxW float tensor on the same device: L in 0..100, a, b
@@ -355,7 +355,7 @@ def batch_lab_to_rgb(
     x = torch.einsum('ij,njhw->nihw', torch.as_tensor(np.linalg.inv(RGB_TO_XYZ), dtype=x.dtype, device=x.device), x).clamp(0, 1)
     return torch.where(x > .0031308, 1.055*x.clamp_min(1e-8)**(1/2.4) - .055, 12.92*x)
 
-# %% ../nbs/00_core.ipynb #c055
+# %% ../nbs/00_core.ipynb #c065
 def threaded(
     work, # called with one item
     items: Iterable,
@@ -374,14 +374,14 @@ def threaded(
         finally:
             for w in waiting: w.cancel()
 
-# %% ../nbs/00_core.ipynb #c058
+# %% ../nbs/00_core.ipynb #c068
 def keep_memory():
     "From now on this process keeps the memory that it frees, and uses it again (glibc's mallopt; elsewhere nothing happens)."
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(-1, 2**31 - 1), libc.mallopt(-4, 0)  # M_TRIM_THRESHOLD, M_MMAP_MAX
 
-# %% ../nbs/00_core.ipynb #c060
+# %% ../nbs/00_core.ipynb #c070
 def pick_device(
     name: str = 'auto' # auto, cpu, gpu (the first there is), cuda or mps
 ) -> str: # a torch device name

@@ -269,7 +269,7 @@ def worded(value) -> str:
     "A value as a table shows it."
     if value is None: return 'not measured'
     if isinstance(value, float): return f'{value:.4g}'
-    if isinstance(value, list): return ', '.join(map(show, value)) or 'none'
+    if isinstance(value, list): return ', '.join(map(worded, value)) or 'none'
     return ', '.join(f'{k} {worded(v)}' for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 def _rows(value) -> list[dict]: # empty if it is none
