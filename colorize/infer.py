@@ -8,11 +8,12 @@ __all__ = ['scale', 'luminance', 'small_L', 'pad32', 'TorchNet', 'OnnxNet', 'lin
 
 # %% ../nbs/05_colorize.ipynb #c002
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Iterable, Iterator, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -124,7 +125,7 @@ class Guess(NamedTuple):
     rows: float # of the grid that the photo covers; the rest is padding
     columns: float
     entropy: np.ndarray|None # gxh float32 in 0..1, on the grid of the network's answer
-    L: np.ndarray|None = None # the reduced copy: what hints spread on
+    L: np.ndarray # the reduced copy: what hints spread on
     def on_copy(self, grid: np.ndarray) -> np.ndarray: # gxh or gxhxC to the reduced copy's size
         "A grid of the answer, enlarged to the reduced copy, its padding left out."
         (h, w), (m, n) = self.L.shape, grid.shape[:2]
@@ -148,8 +149,8 @@ def paint(
     out, step = np.empty((h, w, 3), pixels.dtype), max(tile//w, 1)
     def strip(y):
         part, weights = pixels[y:y+step], down[y:y+step]
-        used = np.flatnonzero(weights.any(0))
-        used = slice(used[0], used[-1] + 1)
+        rows = np.flatnonzero(weights.any(0))
+        used = slice(rows[0], rows[-1] + 1)
         kx, kz, ox, oz = np.moveaxis(product(weights[:, used], wide[used].reshape(-1, 4*w)).reshape(-1, 4, w), 1, 0)
         light = srgb_to_linear(part)
         Y = luminance(light)
@@ -181,6 +182,7 @@ def _check_dials(vividness, saturation, keep_color):
 # %% ../nbs/05_colorize.ipynb #c023
 class Colorizer:
     "A model ready for photos: call it with an array, get a colour array of the same size."
+    guess: Callable; finish: Callable; _told: Callable; __call__: Callable  # @patch, below
     def __init__(self,
         model=None, # a UNet, a weights file (.pth or .onnx), or None for the shipped one
         device: str = 'cpu', # cpu, gpu, auto, cuda or mps
@@ -259,8 +261,8 @@ def colorize(
     "Colorize one photo. Raises `InputError` for what cannot be read."
     run = Colorizer(model, **kwargs)
     if isinstance(photo, np.ndarray): return run(photo)
-    photo = as_photo(photo)
-    return replace(photo, pixels=run(photo.pixels)).image
+    whole = as_photo(photo)
+    return replace(whole, pixels=run(whole.pixels)).image
 
 # %% ../nbs/05_colorize.ipynb #c034
 def uncertainty_picture(

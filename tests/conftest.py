@@ -1,5 +1,7 @@
-"What several files of tests share: photos, networks, folders."
+"What several files of tests share: photos, networks, folders, a browser."
+import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,18 @@ def photos():
 
 @pytest.fixture
 def rng(): return np.random.default_rng(7)
+
+QUIET = '--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-quic'.split()
+
+@pytest.fixture(scope='session')
+def browser():
+    "A headless Chromium: the system's own, or Playwright's."
+    with pytest.importorskip('playwright.sync_api', reason='the tests of pages need playwright').sync_playwright() as p:
+        path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), p.chromium.executable_path)
+        if not Path(path).exists(): pytest.skip('there is no Chromium: playwright install chromium')
+        browser = p.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
 
 def there(network, *args, **kwargs):
     found, why = attempt(network, 'cpu', *args, **kwargs)

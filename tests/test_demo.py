@@ -1,5 +1,5 @@
 "`colorize demo` as a visitor meets it: a server of its own, and a browser."
-import os, re, shutil, signal, socket, subprocess, sys
+import os, re, signal, socket, subprocess, sys
 from pathlib import Path
 from time import monotonic
 
@@ -10,14 +10,13 @@ from PIL import Image
 for module in ('gradio', 'playwright'): pytest.importorskip(module, reason=f'the demo needs {module}')
 
 from fastcore.test import test_eq as eq
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from colorize.core import InputError
 from colorize.data import sample_photos
 from colorize.infer import colorize_files
 
 colorize = Path(sys.executable).with_name('colorize')
-QUIET = '--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-quic'.split()
 LIMITS = ['--max-mb', '3', '--megapixels', '13']
 
 def free_port():
@@ -43,15 +42,6 @@ def server(tmp_path_factory):
         server.send_signal(signal.SIGINT)
         eq((server.wait(20), server.stdout.read().strip(), [*tmp.glob('colorize-*')]), (0, '', []))
     finally: server.kill()
-
-@pytest.fixture(scope='module')
-def browser():
-    with sync_playwright() as p:
-        path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), p.chromium.executable_path)
-        if not Path(path).exists(): pytest.skip('there is no Chromium: playwright install chromium')
-        browser = p.chromium.launch(executable_path=path, args=QUIET)
-        yield browser
-        browser.close()
 
 @pytest.fixture
 def page(server, browser):

@@ -4,6 +4,7 @@ import json, os, re, signal, subprocess, sys, time
 import nbformat
 import pytest
 from nbformat import v4
+from PIL import Image
 
 from colorize import pipeline
 from colorize.core import InputError, save_json
@@ -231,10 +232,10 @@ def alive(pid):
 def test_page_of_what_is_there(toys):
     root = toys/'results'/'toy'
     (root/'figures').mkdir(parents=True)
-    (root/'figures'/'01_two_words.png').write_bytes(b'\x89PNG')
+    Image.new('L', (2, 2)).save(root/'figures'/'01_two_words.png')
     save_json([dict(loss='l1', psnr=21.56789, note='<b>'), dict(loss='l2', psnr=None)], root/'metrics'/'01_first.json')
     page = write_index('toy', STEPS).read_text()
-    assert 'data:image/png;base64,iVBORw==' in page and 'two words' in page
+    assert 'data:image/png;base64,iVBORw0K' in page and 'alt="two words"' in page
     assert '<td>21.57</td>' in page and 'not measured' in page and '<td>&lt;b&gt;</td>' in page
     assert 'Not made by this run: run 03_apart.' in page
     assert made_by('01_first', 'toy').keys() == {'figures/01_two_words.png', 'metrics/01_first.json'}
