@@ -89,7 +89,7 @@ def test_everything_is_accounted_for(here):
     result = say('evaluate real made -o out --floors grey')
     assert result.exit_code == 0, result.output
     found = written(here/'out')
-    reasons = {name: why for name, why in found['left_out']}
+    reasons = dict(found['left_out'])
     assert reasons.keys() == {'gray.png', 'torn.png', 'torn2.png', 'wide.png', 'tiny.png', 'lonely.png', 'strange.png'}
     for name, part in {'gray': 'gr[ea]y', 'torn': 'real/torn.png is damaged', 'torn2': 'made/torn2.png is damaged', 'wide': '48x36 and 72x36', 'tiny': 'smaller than 32', 'lonely': 'no photo of its name', 'strange': 'no photo of its name'}.items():
         assert re.search(part, reasons[f'{name}.png']) and re.search(rf'{name}\.png.*{part}', result.stdout), name
@@ -325,7 +325,7 @@ def test_features_of_other_weights(bad, monkeypatch, toy):
     path, found = bad/'c.sqlite', []
     nets = [toy(gain, cache=Cache(path)) for gain in (1., 3., 1.)]
     for k, net in enumerate(nets):
-        monkeypatch.setattr(folders, 'all_judges', lambda *_: (Judges(net), []))
+        monkeypatch.setattr(folders, 'all_judges', lambda *_, net=net: (Judges(net), []))
         assert say(f'evaluate real made -o out{k} --floors none').exit_code == 0
         found.append(written(bad/f'out{k}'))
     assert [f['networks']['inception'] for f in found] == ['toy 1.0', 'toy 3.0', 'toy 1.0'] and nets[1].looked > 0 == nets[2].looked

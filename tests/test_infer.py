@@ -1,5 +1,5 @@
 "Colorizing: L is kept whatever the size, shape and depth; the dials; batches; the backends; the public names; the shipped model."
-import os, subprocess, sys
+import subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -41,12 +41,12 @@ def test_lightness_and_size_are_kept(color, shape, dtype):
        arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 4), st.just(4)), elements=st.floats(-200, 200, width=32)), st.floats(0, 1))
 def test_no_prediction_however_wild_changes_lightness(pixels, lines, keep):
     lines[..., :2] /= 50
-    made = paint(pixels, Guess(lines, *lines.shape[:2], None), keep)
+    made = paint(pixels, Guess(lines, *lines.shape[:2], None, lines[..., 0]), keep)
     assert np.abs(rgb_to_lab(made)[..., 0] - rgb_to_lab(pixels)[..., 0]).max() < 1
 
 def test_tiles_and_threads_change_nothing(photo):
     rng = np.random.default_rng(0)
-    guess = Guess(rng.normal(0, (.1, .1, 20, 20), (7, 9, 4)).astype(np.float32), 6.5, 8.2, None)
+    guess = Guess(rng.normal(0, (.1, .1, 20, 20), (7, 9, 4)).astype(np.float32), 6.5, 8.2, None, small_L(photo))
     whole = paint(photo, guess, threads=1, tile=10**9)
     for tile, threads in ((1, 1), (1000, 3), (4096, None)): np.testing.assert_array_equal(paint(photo, guess, tile=tile, threads=threads), whole)
 
@@ -146,7 +146,7 @@ def test_batches_hold_photos_of_one_padded_size(color):
     spy = Spy(color)
     got = list(in_batches(iter(photos), spy, batch=4))
     assert sorted(k for k, *_ in got) == list(range(8)) and sorted(spy.seen) == [1, 3, 4]
-    for k, photo, guess in got: np.testing.assert_allclose(guess.lines, color.guess([small_L(photo.pixels)])[0].lines, atol=.01)
+    for _, photo, guess in got: np.testing.assert_allclose(guess.lines, color.guess([small_L(photo.pixels)])[0].lines, atol=.01)
 
 def test_large_photos_do_not_wait_for_company(color):
     spy = Spy(color)

@@ -159,7 +159,7 @@ def test_lpips_goes_by_its_weights(monkeypatch, photos):
     for seed in (1, 2, 1):
         torch.manual_seed(seed)
         state = alexnet().state_dict()
-        monkeypatch.setattr(networks, 'alexnet_weights', lambda download: (state, 'chance'))
+        monkeypatch.setattr(networks, 'alexnet_weights', lambda download, state=state: (state, 'chance'))
         net = Lpips('cpu', cache)
         found.append((net.name, net(*photos[0][:2])))
     assert found[0] == found[2] and found[0][0] != found[1][0] and found[0][1] != found[1][1]

@@ -1,6 +1,5 @@
 "The notebooks keep to the house rules that no tool checks."
 import ast, json, re, subprocess, sys
-from pathlib import Path
 
 import pytest
 
@@ -43,6 +42,35 @@ def test_cells(path):
         assert len(source.splitlines()) <= 40, f'a cell of {len(source.splitlines())} lines: {source[:80]}'
         for line in source.splitlines():
             if re.match(r'\s*#\s*\|', line): assert line.startswith('#| ') and line[3:].split()[0] in directives, f'nbdev passes over this in silence: {line}'
+
+@pytest.mark.parametrize('path, before, after', [*zip(nbs, [None, *nbs], [*nbs[1:], None])], ids=[p.stem for p in nbs])
+def test_one_thread(path, before, after):
+    link = lambda p: f'[{p.stem}]({p.name})'
+    last = load(path)['cells'][-1]
+    assert last['cell_type'] == 'markdown'
+    assert ''.join(last['source']) == ' · '.join([*([f'← {link(before)}'] if before else []), *([f'{link(after)} →'] if after else [])])
+
+def called(tree):
+    "Names of the functions that a cell calls itself; what it only defines does not count."
+    if isinstance(tree, (ast.FunctionDef, ast.Lambda, ast.ClassDef)): return
+    if isinstance(tree, ast.Call): yield getattr(tree.func, 'id', getattr(tree.func, 'attr', ''))
+    for part in ast.iter_child_nodes(tree): yield from called(part)
+
+@by_name
+def test_figures_are_shown_with_words(path):
+    for source, _ in code_cells(path):
+        tree = ast.parse(source)
+        bare = [n for s in tree.body if isinstance(s, ast.Expr) for n in [*called(s)][:1]]
+        assert 'image_grid' not in bare, f'a figure without a text alternative: say show(image_grid(...), ...): {source[:80]}'
+        if {'image_grid', 'subplots', 'figure'} & (names := {*called(tree)}) and not source.startswith('#| export'):
+            assert {'show', 'save_figure'} & names, f'a figure that nobody shows, with words or without: {source[:80]}'
+        assert not re.search(r'\b(plt|pyplot\(\))\.show\(', source), f'say show(fig, ...), which takes a text alternative: {source[:80]}'
+
+@by_name
+def test_a_figure_before_the_first_long_cell(path):
+    cells = [source for source, tags in code_cells(path) if 'parameters' not in tags]
+    long = next((i for i, s in enumerate(cells) if len(s.splitlines()) > 15), len(cells))
+    assert any('show' in called(ast.parse(s)) for s in cells[:long + 1]), f'this one comes first: {cells[long][:80]}'
 
 @by_name
 def test_no_path_of_one_machine(path):

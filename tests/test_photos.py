@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, features
 
 from colorize import photos
 from colorize.core import InputError, srgb_to_linear
-from colorize.photos import Job, Photo, as_photo, find_photos, plan, read_photo, run_jobs, srgb_profile, write_photo, write_photos
+from colorize.photos import Photo, as_photo, find_photos, plan, read_photo, run_jobs, srgb_profile, write_photo
 
 heif = pytest.mark.skipif(not photos._has_heif(write=True), reason='no pillow-heif that writes')
 FORMATS = ['jpg', 'png', 'tif', 'webp', 'bmp', pytest.param('avif', marks=pytest.mark.skipif(not features.check('avif'), reason='no AVIF')), pytest.param('heic', marks=heif)]
@@ -183,7 +183,7 @@ def lut(channels, corners): # a table profile of 2 points a channel, 8 bits: Lab
     ramp = bytes(range(256))
     return b'mft1' + struct.pack('>4x4B9i', channels, 3, 2, 0, 65536, 0, 0, 0, 65536, 0, 0, 0, 65536) + ramp*channels + bytes(corners) + ramp*3
 
-def rgb_profile(curve='gamma'): return icc(b'RGB ', {n.encode(): xyz(*v) for n, v in ADOBE.items()} | {n: CURVES[curve] for n in (b'rTRC', b'gTRC', b'bTRC')})
+def rgb_profile(curve='gamma'): return icc(b'RGB ', {n.encode(): xyz(*v) for n, v in ADOBE.items()} | dict.fromkeys((b'rTRC', b'gTRC', b'bTRC'), CURVES[curve]))
 
 LUT_RGB = icc(b'RGB ', {b'A2B0': lut(3, sum(([round(255*i/7), 128 + 20*(i & 1), 128] for i in range(8)), []))}, b'Lab ')
 LUT_CMYK = icc(b'CMYK', {b'A2B0': lut(4, sum(([round(255*(1 - bin(i).count('1')/4)), 128, 128] for i in range(16)), []))}, b'Lab ')

@@ -60,7 +60,7 @@ def test_killed_at_three_points_it_ends_with_the_same_weights(album, whole, tmp_
         process = start(album, out, '--resume', '--minutes', '0')  # a checkpoint after every step
         for _ in range(steps):
             before = written(out.with_suffix('.ckpt'))
-            wait_for(lambda: written(out.with_suffix('.ckpt')) != before, process)
+            wait_for(lambda before=before: written(out.with_suffix('.ckpt')) != before, process)
         process.kill()  # SIGKILL
         process.communicate()
         state = torch.load(out.with_suffix('.ckpt'), weights_only=True)
