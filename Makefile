@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 help:
 	@echo 'make report         run the notebooks and write results/sample/index.html (RUN=name for another run)'
-	@echo 'make test           notebooks and modules in step, nbdev_test, pytest'
+	@echo 'make test           notebooks and modules in step, ruff, mypy, nbdev_test, pytest'
 	@echo 'make lab            open the notebooks in JupyterLab'
 	@echo 'make benchmark      measure speed and memory; results/benchmark/'
 	@echo 'make clean          remove what runs made; never results/reference, results/benchmark, models or your photos'
@@ -35,6 +35,7 @@ test: .venv/.ready
 	@before=$$($(files)) && $(BIN)/nbdev_clean && $(BIN)/nbdev_export && after=$$($(files)) && { [ "$$before" = "$$after" ] \
 	  || { echo 'nbdev_clean and nbdev_export just changed these files; look at them with git diff, then commit them:' >&2; \
 	       diff <(echo "$$before") <(echo "$$after") | awk '/^[<>]/ {print "  " $$4}' | sort -u >&2; exit 1; }; }
+	@$(BIN)/ruff check -q colorize tests && $(BIN)/mypy
 	@$(BIN)/nbdev_test --n-workers 1
 	@$(BIN)/python -m pytest
 

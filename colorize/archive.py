@@ -8,13 +8,13 @@ __all__ = ['PART', 'is_address', 'file_system', 'on_disk', 'plan_archive', 'writ
 
 # %% ../nbs/05c_archive.ipynb #c002
 import logging, os, re, socket, subprocess, sys, warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
-from typing import Iterable, Iterator
 
 from fastcore.basics import chunked, patch
 from fastcore.meta import delegates
@@ -90,7 +90,7 @@ def plan_archive(
     inputs, there, jobs, skipped, taken = {on_disk(s) for s in found} if same else (), _existing(disk, root), [], [], {}
     for source, name in found.items():
         name = _named(name, suffix)
-        target = f'{out.split("://")[0]}://{root}/{name.as_posix()}' if is_address(out) else Path(os.path.expanduser(out))/name
+        target = f'{str(out).split("://")[0]}://{root}/{name.as_posix()}' if is_address(out) else Path(os.path.expanduser(out))/name
         if target in taken: raise InputError(f'{taken[target]} and {source} would both become {target}: give them different folders.')
         if on_disk(target) in inputs: raise InputError(f'{target} is one of the photos to read, which are never replaced: choose another folder or name.')
         taken[target] = source
@@ -121,6 +121,7 @@ def write_whole(
 # %% ../nbs/05c_archive.ipynb #c020
 class Painter:
     "A worker: rows of files in, files and a report out."
+    _read: Callable; _finish: Callable  # @patch, below
     def __init__(self,
         jobs: dict[str, list[Job]], # by path of the photo
         disk, # pyarrow file system of the results
@@ -168,7 +169,7 @@ def _ray():
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     os.environ.setdefault('RAY_BACKEND_LOG_LEVEL', 'fatal') # its remarks are for those who build it
     try: import ray, ray.data
-    except ImportError as e: raise InputError(f'Archives need the package ray: pip install "colorize[ray]", or leave --ray out.') from e
+    except ImportError as e: raise InputError('Archives need the package ray: pip install "colorize[ray]", or leave --ray out.') from e
     logging.getLogger('ray.data').setLevel(logging.CRITICAL) # what fails is said in the summary
     return ray
 
@@ -184,7 +185,7 @@ def cluster(
         return
     here = dict(num_cpus=workers or os.cpu_count(), include_dashboard=False) if address == 'local' else {}
     try:
-        if reached := re.fullmatch(r'([\w.-]+):(\d+)', address): socket.create_connection(reached.groups(), 20).close() # Ray would wait for minutes
+        if reached := re.fullmatch(r'([\w.-]+):(\d+)', address): socket.create_connection((reached[1], reached[2]), 20).close() # Ray would wait for minutes
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **here)
     except Exception as e: raise InputError(f'No Ray cluster answers at {address} ({_why(e)}): check --ray-address and RAY_ADDRESS, or leave them out to use this machine alone.') from e
     try:

@@ -6,8 +6,8 @@
 __all__ = ['best']
 
 # %% ../nbs/09_benchmark.ipynb #c006
+from collections.abc import Callable
 from time import perf_counter
-from typing import Callable
 
 def best(
     repeats: int, # rounds

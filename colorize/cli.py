@@ -23,7 +23,8 @@ class OneSentence(TyperGroup):
         os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # torch's threads wait without spinning: several times faster on a busy machine
         try: return super().invoke(ctx)
         except KeyboardInterrupt as e: message, code = str(e) or 'Stopped.', 130
-        except typer.BadParameter.__base__ as e: message, code = f'{e.format_message().rstrip(".?")}. See: {e.ctx.command_path if e.ctx else "colorize"} --help', 2
+        except typer.BadParameter.__base__ as e: # type: ignore[misc] # UsageError, under no public name
+            message, code = f'{e.format_message().rstrip(".?")}. See: {e.ctx.command_path if e.ctx else "colorize"} --help', 2
         except Exception as e:
             from colorize.core import InputError
             if not isinstance(e, InputError): raise
@@ -57,7 +58,7 @@ def image(
     keep_color: Annotated[float, Option(min=0, max=1, help="How much of a faded photo's own colour stays.")] = 0,
     warmth: Annotated[float, Option(min=-100, max=100, help='Warmer above 0, cooler below, in mired.')] = 0,
     tint: Annotated[float, Option(min=-100, max=100, help='More magenta above 0, greener below.')] = 0,
-    hint: Annotated[list[str], Option(metavar='X,Y,#RRGGBB', help='A colour that you know, at a place of the upright photo, in pixels; it spreads over what is alike there. May be given often.')] = [],
+    hint: Annotated[list[str]|None, Option(metavar='X,Y,#RRGGBB', help='A colour that you know, at a place of the upright photo, in pixels; it spreads over what is alike there. May be given often.')] = None,
     strokes: Annotated[Path|None, Option(help='More of the same: a picture of the photo\'s size, transparent or gray but for coloured strokes.')] = None,
     tta: Annotated[bool, Option('--tta', help='Look at the mirror image, too, and average: twice the time.')] = False,
     uncertainty: Annotated[bool, Option('--uncertainty', help='Also write NAME_uncertainty.png: where the model is guessing.')] = False,
@@ -74,7 +75,7 @@ def image(
     if not ray and (workers or ray_address): raise typer.BadParameter('--workers and --ray-address are for archives: give --ray, too')
     if ray and uncertainty: raise typer.BadParameter('--uncertainty is not for archives: leave it or --ray out')
     same = dict(model=path_trained_model, recursive=recursive, format=format, quality=quality, force=force, megapixels=megapixels, bar=sys.stderr.isatty(), device=device, backend=backend,
-                vividness=vividness, saturation=saturation, keep_color=keep_color, warmth=warmth, tint=tint, tta=tta, hints=hint, strokes=strokes)
+                vividness=vividness, saturation=saturation, keep_color=keep_color, warmth=warmth, tint=tint, tta=tta, hints=hint or (), strokes=strokes)
     if ray:
         from colorize.archive import colorize_archive
         return say(colorize_archive(photos, out, workers=workers, address=ray_address, **same))
@@ -139,7 +140,7 @@ def train(
     if resume and not force and (done := finished(path_trained_model)): return typer.echo(f'{done} is finished: there is no checkpoint to go on from.')
     _, history = train(path_train, path_val, path_trained_model, epochs=n_epochs, batch_size=n_batches, lr=lr, loss=loss, init=init,
                        size=size, seed=seed, kid_every=kid_every, resume=resume, minutes=minutes, log=log, device=device, force=force)
-    if not int(os.environ.get('RANK', 0)): typer.echo('  '.join(f'{k} {v}' for k, v in history[-1].items() if v is not None))
+    if not int(os.environ.get('RANK', '0')): typer.echo('  '.join(f'{k} {v}' for k, v in history[-1].items() if v is not None))
 
 # %% ../nbs/10_cli.ipynb #c015
 @app.command(epilog='Example: colorize validate --path-val photos/')

@@ -12,11 +12,11 @@ __all__ = ['COLORS', 'RGB_TO_XYZ', 'InputError', 'check_injected', 'project', 'f
 # %% ../nbs/00_core.ipynb #c002
 import ast, ctypes, errno, hashlib, json, os, tempfile
 from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Iterable, Iterator
 
 import numpy as np
 from fastcore.xtras import Config
@@ -32,7 +32,7 @@ def check_injected(
     "Raises `InputError` for an injected parameter that the notebook does not have, or of another type."
     known = names['__annotations__']
     cell = next((c for c in reversed(names.get('In', [])) if c.startswith('# Parameters\n')), '')
-    given = [t.id for node in ast.parse(cell).body if isinstance(node, ast.Assign) for t in node.targets]
+    given = [t.id for node in ast.parse(cell).body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)]
     if unknown := [n for n in given if n not in known]: raise InputError(f'This notebook has no parameter {unknown[0]!r}: use one of {", ".join(known)}.')
     for name, kind in known.items():
         value = names[name]
@@ -69,8 +69,8 @@ def user_path(
 ) -> Path: # absolute; need not exist
     "What a person means by `path`: relative to the working folder if it exists there, else to the checkout."
     p = Path(path).expanduser()
-    if p.is_absolute() or p.exists() or project() is None: return p.resolve()
-    return (project()/p).resolve()
+    if p.is_absolute() or p.exists() or not (root := project()): return p.resolve()
+    return (root/p).resolve()
 
 # %% ../nbs/00_core.ipynb #c024
 def as_typed(
@@ -180,8 +180,8 @@ def show(
 # %% ../nbs/00_core.ipynb #c038
 def image_grid(
     rows: list, # of rows of images: HWC or HW arrays (uint8, or float in 0..1) or PIL images; None leaves a gap
-    titles: list[str] = (), # over the columns
-    labels: list[str] = (), # beside the rows
+    titles: Sequence[str] = (), # over the columns
+    labels: Sequence[str] = (), # beside the rows
     size: float = 2.2, # inches an image
 ): # the matplotlib Figure
     "Pictures in rows and columns, the way every contact sheet here is drawn."
@@ -361,7 +361,7 @@ def threaded(
     items: Iterable,
     ahead: int = 16, # results that may wait to be taken
     workers: int|None = None # threads; None: one a core
-) -> Iterator: # of results, in order
+) -> Generator: # of results, in order
     "Like `map`, in threads, never more than `ahead` items ahead of the taker."
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         waiting = deque()

@@ -9,13 +9,13 @@ __all__ = ['sample_photos', 'open_photo', 'dataset_path', 'chroma95', 'near_grey
 
 # %% ../nbs/01_data.ipynb #c002
 import csv, hashlib, os, re, sqlite3, zlib
+from collections.abc import Callable, Iterable
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from itertools import chain
 from math import ceil
 from pathlib import Path
 from threading import Lock
-from typing import Iterable
 
 import imagehash
 import numpy as np
@@ -34,7 +34,7 @@ def sample_photos() -> list[Path]: # sorted by name
     names = dict(sklearn=['datasets/images/china.jpg', 'datasets/images/flower.jpg'],
                  skimage=[f'data/{n}' for n in ('astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg', 'motorcycle_left.png', 'hubble_deep_field.jpg')],
                  matplotlib=['mpl-data/sample_data/grace_hopper.jpg'])
-    paths = [Path(find_spec(package).origin).parent/n for package, ns in names.items() for n in ns]
+    paths = [Path(spec.origin).parent/n for package, ns in names.items() if (spec := find_spec(package)) and spec.origin for n in ns]
     return sorted((p for p in paths if p.exists()), key=lambda p: p.name)
 
 # %% ../nbs/01_data.ipynb #c010
@@ -131,7 +131,7 @@ def _look(file, size, known): # a row of `files`, and (square, perceptual hash, 
     rgb, why = (None, was[0]) if (was := known(digest)) else check_photo(data, size)
     if rgb is None: return (path, *stamp, digest, why), None
     bits = np.packbits(imagehash.phash(Image.fromarray(rgb)).hash).tobytes()
-    return (path, *stamp, digest, why), (rgb, int.from_bytes(bits, 'big', signed=True), zlib.crc32(rgb))
+    return (path, *stamp, digest, why), (rgb, int.from_bytes(bits, 'big', signed=True), zlib.crc32(rgb.data))
 
 # %% ../nbs/01_data.ipynb #c032
 def _append(con, store, size, looked):
@@ -265,7 +265,7 @@ def leaks(
     best, who = np.full(len(b), 65), np.zeros(len(b), np.int64)
     edges = np.linspace(0, 64, bits + 2).astype(np.uint64)
     for low, high in zip(edges[:-1], edges[1:]):
-        part = lambda x: x << (64 - high) >> (64 - high + low)
+        part = lambda x, low=low, high=high: x << (64 - high) >> (64 - high + low)
         order = np.argsort(part(a), kind='stable')
         equal = (np.searchsorted(part(a)[order], part(b), side) for side in ('left', 'right'))
         for j, (start, end) in enumerate(zip(*equal)):
@@ -306,7 +306,7 @@ def random_crop(
     flip = torch.randint(0, 2, (n,), generator=g)*2 - 1
     shift = (torch.rand(n, 2, generator=g)*2 - 1)*(1 - side[:, None])
     theta = torch.stack([torch.stack([side*flip, 0*side, shift[:, 0]], 1), torch.stack([0*side, side, shift[:, 1]], 1)], 1)
-    grid = F.affine_grid(theta[mine].to(rgb.device), (len(rgb), 3, size, size), align_corners=False)
+    grid = F.affine_grid(theta[mine].to(rgb.device), [len(rgb), 3, size, size], align_corners=False)
     return F.grid_sample(rgb, grid, align_corners=False, padding_mode='reflection')
 
 # %% ../nbs/01_data.ipynb #c058
@@ -347,12 +347,13 @@ def degrade(
 # %% ../nbs/01_data.ipynb #c061
 class Batches:
     "Batches of (L: Nx1xSxS in 0..100, ab: Nx2xSxS), made on `device`, in an order that (seed, epoch) alone decides."
+    make: Callable  # @patch, below
     def __init__(self,
         photos, # Packed, or N x H x H x 3 uint8
         bs: int = 32, # photos a batch
         size: int = 112, # side of the crops; validation keeps the packed size
         seed: int = 42,
-        device: str = 'cpu',
+        device: str|torch.device = 'cpu',
         train: bool = True, # shuffle, crop, mirror and age; else as they are, in order
         crops: int = 1, # random crops drawn from each photo in an epoch
         steps: int = 0, # batches in a training epoch; 0 = as many as the photos fill
@@ -400,7 +401,7 @@ def sides(
     root = None if str(dataset) == 'sample' else dataset_path(dataset)
     if path_val: return root, user_path(path_val)
     own = root and (root/'train').is_dir() and next((root/v for v in ('valid', 'val') if (root/v).is_dir()), None)
-    return (root/'train', own) if own else (root, None)
+    return (root/'train', own) if root and own else (root, None)
 
 def pack_folder(
     root: Path|None, # None = the sample

@@ -9,11 +9,12 @@ __all__ = ['PREVIEW', 'POLICY', 'CSS', 'START', 'LOCAL', 'Sitting', 'sit', 'Dial
 
 # %% ../nbs/10a_demo.ipynb #c002
 import os, shutil, tempfile, threading
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Iterable, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ def sit(
     h, w = photo.pixels.shape[:2]
     k = min(1, PREVIEW/max(h, w))
     copy = cv2.resize(photo.rgb8, (max(round(w*k), 1), max(round(h*k), 1)), interpolation=cv2.INTER_AREA)
-    return Sitting(str(path), (w, h), small_L(photo.pixels), copy, lab_to_rgb8(rgb_to_lab(copy)*np.float32([1, 0, 0])))
+    return Sitting(str(path), (w, h), small_L(photo.pixels), copy, lab_to_rgb8(rgb_to_lab(copy)*np.array([1, 0, 0], np.float32)))
 
 # %% ../nbs/10a_demo.ipynb #c011
 class Dials(NamedTuple):

@@ -9,10 +9,11 @@ __all__ = ['start_processes', 'first_alone', 'company', 'gathered', 'SharedMean'
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import timedelta
 from itertools import zip_longest
+from typing import Any
 import os
 
 import torch
-import fastai.distributed  # gives the Learner its distrib_ctx
+import fastai.distributed  # noqa: F401 (it gives the Learner its distrib_ctx)
 from fastai.learner import Learner, Metric
 from fastai.torch_core import find_bs, maybe_gather, num_distrib, rank_distrib
 from torch import nn
@@ -57,7 +58,7 @@ def gathered(
 ) -> list: # all items, in order, in every process
     "Collect items from all processes."
     if (n := num_distrib()) < 2: return mine
-    torch.distributed.all_gather_object(parts := [None]*n, mine)
+    torch.distributed.all_gather_object(parts := [mine]*n, mine)
     return [x for row in zip_longest(*parts) for x in row if x is not None]
 
 class SharedMean(Metric):
@@ -74,9 +75,9 @@ class SharedMean(Metric):
         return total/n
 
 # %% ../nbs/03b_distributed.ipynb #c013
-class SharedNorm:
+class SharedNorm(nn.BatchNorm2d):
     "Mixed into a `BatchNorm2d`: mean and variance of the batch (Ioffe and Szegedy 2015, algorithm 1) over all processes."
-    def forward(self, x):
+    def forward(self: Any, x):  # Any: torch says that the running figures may be None
         if not self.training: return super().forward(x)
         mean = self._all(x.mean((0, 2, 3)))
         x, n = x - mean[:, None, None], x.numel()//x.shape[1]*max(num_distrib(), 1)

@@ -57,7 +57,7 @@ def evaluation_set(
 # %% ../nbs/06_fid.ipynb #c010
 def recolor(
     rgb: np.ndarray, # HxWx3 uint8
-    ab: np.ndarray # anything that broadcasts to HxWx2, Lab units
+    ab: np.ndarray|float # anything that broadcasts to HxWx2, Lab units
 ) -> np.ndarray: # HxWx3 uint8; what the screen cannot show loses chroma, as our own colours do
     "The photo's own L with these ab."
     lab = rgb_to_lab(rgb)
@@ -119,7 +119,7 @@ def two_hands(
 
 def crossed_floors(
     real: Sequence, # HxWx3 uint8 each
-    group: list[int], # the photo that each is from
+    group: Sequence[int], # the photo that each is from
     seed: int = 42
 ) -> dict[str, Lazy]:
     "`floors` of every photo, fitted on the half of the photos that it does not belong to."
@@ -192,7 +192,7 @@ def histogram_distance(
     b: Sequence
 ) -> float: # 0: the same colours equally often .. 1: none in common
     "Jensen-Shannon distance (base 2) of two collections' ab histograms; every photo weighs the same."
-    return float(jensen_shannon(*(np.mean([color_table(rgb_to_lab(p)) for p in photos], 0, dtype=np.float64) for photos in (a, b))))
+    return float(jensen_shannon(*(np.stack([color_table(rgb_to_lab(p)) for p in photos]).mean(0, dtype=np.float64) for photos in (a, b))))
 
 # %% ../nbs/06_fid.ipynb #c036
 _of_photo = dict(cf=1, cf_abs=1, color=cells**2, hue=hues) # what is kept of any photo, and how many numbers
@@ -264,7 +264,7 @@ def fid(
 ) -> float: # 0 or more; lower is closer
     "Fréchet distance between Gaussians fitted to two sets of features (Heusel et al. 2017)."
     _check_features(a, b)
-    means = [np.mean(f, 0, dtype=np.float64) for f in (a, b)]
+    means = [f.mean(0, dtype=np.float64) for f in (a, b)]
     A, B = (_root(f, m) for f, m in zip((a, b), means))
     d2 = np.sum((means[0] - means[1])**2) + np.sum(A**2) + np.sum(B**2)
     return max(float(d2 - 2*np.linalg.svd(A @ B.T, compute_uv=False).sum()), 0.)
@@ -331,7 +331,7 @@ def all_judges(
 ) -> tuple[Judges, list[str]]: # the judges, and a sentence for each that is missing
     "Every network that judges, as far as its weights can be had."
     found = [attempt(Inception, device, batch_size, cache, download), attempt(Lpips, device, cache, download), attempt(Classifier, device, batch_size, cache)]
-    return Judges(*(net for net, _ in found), cache), [why for _, why in found if why]
+    return Judges(*(net for net, _ in found))._replace(pixels=cache), [why for _, why in found if why]
 
 # What is remembered of pixels holds for this very code; a notebook, whose code may change any moment, remembers nothing.
 _code = ' '.join(sha256(Path(__file__).with_name(f))[:12] for f in ('evaluate.py', 'core.py')) if '__file__' in globals() else ''
@@ -363,11 +363,11 @@ def measure(
                 for k, v in row.items(): side.setdefault(k, np.empty((n, *np.shape(v)), np.float32))[i] = v
     if paired: fill(sides, pair, len(real))
     else:
-        for side, photos in zip(sides, (real, made)): fill([side], lambda i: [photo(photos[i])], len(photos))
+        for side, photos in zip(sides, (real, made)): fill([side], lambda i, photos=photos: [photo(photos[i])], len(photos))
     for name, net in dict(features=judges.inception, named=judges.classifier if paired else None).items():
         if net: sides = [dict(side, **{name: net(photos, label and f'{label}: {net.name.split()[0]}')}) for side, photos in zip(sides, files or (real, made))]
     if 'named' in sides[1]: sides[1]['top1'] = (sides[0].pop('named') == sides[1].pop('named'))[:, 0].astype(float)
-    return tuple(sides)
+    return sides[0], sides[1]
 
 # %% ../nbs/06_fid.ipynb #c060
 def summarize(
@@ -414,7 +414,8 @@ def real_halves(
 ) -> dict: # as `summarize`
     "What two collections of real photos are apart: every other photo against the rest."
     side = two_hands(group)
-    return summarize(*({k: v[side == s] for k, v in real.items()} for s in (0, 1)), False, *(np.asarray(group)[side == s] for s in (0, 1)), seed=seed)
+    (a, of_a), (b, of_b) = (({k: v[side == s] for k, v in real.items()}, np.asarray(group)[side == s]) for s in (0, 1))
+    return summarize(a, b, False, of_a, of_b, seed=seed)
 
 fid_minimum = 2048 # photos: with fewer than features the covariances are singular
 

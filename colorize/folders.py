@@ -8,8 +8,8 @@ __all__ = ['least', 'largest', 'pair_files', 'usable', 'photos_of', 'held', 'col
 
 # %% ../nbs/06b_folders.ipynb #c002
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 from PIL import Image
@@ -23,8 +23,8 @@ from .networks import Cache, default_cache
 
 # %% ../nbs/06b_folders.ipynb #c006
 def pair_files(
-    real: Path, # folder of true photos
-    made: Path # folder of generated ones
+    real: str|Path, # folder of true photos
+    made: str|Path # folder of generated ones
 ) -> tuple[list[tuple[Path, Path]], list[Path], list[Path]]: # pairs in the order of names; true and generated photos without a partner
     "Photos of two folders, paired by their names. Raises `InputError` for a folder without photos."
     def named(root):
@@ -38,7 +38,7 @@ def pair_files(
 least, largest = 32, 1024 # px: LPIPS has nothing to say of shorter sides; longer ones are reduced for the pixel figures
 
 def usable(
-    pairs: list[tuple[Path, Path|None]], # true photo; generated one, None if there is only one side
+    pairs: list[tuple], # true photo; generated one, None if there is only one side
     gray: bool = False # may the first of a pair be gray?
 ) -> tuple[list[tuple], list[tuple[Path, str]], list[dict]]: # pairs that can be used; (file, reason) left out; formats and sizes of both sides
     "Decode every photo once, and say what cannot be used and why."
@@ -153,7 +153,7 @@ def gather(
     if len(pairs) > 1: return few(pairs), [], [(p, f'no photo of its name in {Path(other).name}') for side, other in ((lonely, made), (strange, real)) for p in side]
     return few([(p, None) for p in find_photos(real)]), few([(p, None) for p in find_photos(made)]), [] # one common name may be chance
 
-def _places(real, made, out, size, seed):
+def _places(real, made, out, size, seed) -> tuple[Path, int, Path|None]:
     "Where things are, checked before the work. Raises `InputError`."
     model = user_path(made) if user_path(made).is_file() else None
     out = user_path(out) if out else folder('results', 'evaluation')
@@ -233,10 +233,10 @@ def evaluate_folders(
     paired, side = not others, 0 if others else 1
     x, y = photos_of(pairs, 0, size), photos_of(others or pairs, side, size)
     files = None if size else ([p[0] for p in pairs], [p[side] for p in others or pairs])
-    sides = measure(x, y, judges, paired, bar and Path(made).name, files)
+    sides = measure(x, y, judges, paired, Path(made).name if bar else '', files)
     rows = {'generated': summarize(*sides, paired, seed=seed)}
     for name, (floor, whole) in _floors(pairs, x, size, seed).items() if wanted else ():
-        if name in wanted: rows[name] = summarize(*measure(x, floor, judges, label=bar and name, files=files and (files[0], whole)), seed=seed)
+        if name in wanted: rows[name] = summarize(*measure(x, floor, judges, label=name if bar else '', files=files and (files[0], whole)), seed=seed)
     if len(pairs) > 3: rows['real halves'] = real_halves(sides[0], range(len(pairs)), seed)
     rows['truth'] = dict(n=len(pairs), **{k: rows['generated'][f'{k}_real'] for k in ('cf', 'cf_abs', 'hue_entropy')})
     notes = [f'No names agree: {len(pairs)} true and {len(others)} generated photos are compared as collections.']*(not paired) + _remarks(about + about2, sides[1], rows['generated']['n'], bool(judges.inception), paired)

@@ -7,7 +7,8 @@ __all__ = ['Hint', 'parse_hint', 'scale_hints', 'read_hints', 'affinity', 'propa
 
 # %% ../nbs/05a_hints.ipynb #c002
 import re
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -111,7 +112,7 @@ def spread(
     g = np.unique((says/20).round(), axis=0, return_inverse=True)[1].ravel()
     values = np.zeros((h*w, g.max() + 1, 3))
     np.add.at(values, (where, g), np.column_stack([says, np.ones(len(g))]))
-    smooth = L.astype(np.float32)
+    smooth: np.ndarray = L.astype(np.float32)
     for _ in range(6): smooth = cv2.bilateralFilter(smooth, 5, 4, 1.5)
     found = propagate(affinity(smooth, sigma), values[..., 2].sum(1), values.reshape(h*w, -1), pull).reshape(h, w, -1, 3)
     N, D = found[..., :2], found[..., 2:]

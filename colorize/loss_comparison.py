@@ -56,12 +56,13 @@ def judge(
     models: dict[str, list[UNet]], # name: a model a seed
     truth: Sequence[np.ndarray], # true photos, HxHx3 uint8 each, of one size
     judges: Judges = Judges()
-) -> tuple[dict[str, list], dict[str, list[dict]]]: # by name: the first seed's photos; what `compare` gave, for each seed
+) -> tuple[dict[str, Sequence], dict[str, list[dict]]]: # by name: the first seed's photos; what `compare` gave, for each seed
     "Colorize photos with every model, and measure them and the floors."
-    made, found = {}, {}
+    made: dict[str, Sequence] = {}
+    found = {}
     for name, nets in models.items():
-        photos = [[Colorizer(net)(t) for t in truth] for net in nets]
-        made[name], found[name] = photos[0], [dict(compare(truth, p, judges), aged=aged_error(net, truth)) for net, p in zip(nets, photos)]
+        painted = [[Colorizer(net)(t) for t in truth] for net in nets]
+        made[name], found[name] = painted[0], [dict(compare(truth, p, judges), aged=aged_error(net, truth)) for net, p in zip(nets, painted)]
     for name, photos in crossed_floors(truth, range(len(truth))).items() if len(truth) > 1 else ():
         made[name], found[name] = photos, [compare(truth, photos, judges)]
     if len(truth) > 3: found['real halves'] = [real_halves(measure(truth, truth, judges)[0], range(len(truth)))]
@@ -84,11 +85,12 @@ def comparison_table(
     "Mean ± spread over seeds."
     import pandas as pd
     titles, rows = columns | dict(aged='ab error, aged L ↓'), {}
+    def text(k, mean, spread):
+        scale, digits = 1000 if k == 'kid' else 1, 3 if k in ('hist_distance', 'auc_balanced') else 1 if k in ('kid', 'fid', 'cf', 'cf_abs', 'cf_gap') else 2
+        return '–' if k not in mean else f'{mean[k]*scale:.{digits}f}' + (f' ± {spread[k]*scale:.{digits}f}' if k in spread else '')
     for name, runs in found.items():
-        mean, spread = over_seeds(runs)
-        digits, scale = (lambda k: 3 if k in ('hist_distance', 'auc_balanced') else 1 if k in ('kid', 'fid', 'cf', 'cf_abs', 'cf_gap') else 2), lambda k: 1000 if k == 'kid' else 1
-        text = lambda k: f'{mean[k]*scale(k):.{digits(k)}f}' + (f' ± {spread[k]*scale(k):.{digits(k)}f}' if k in spread else '')
-        rows[name] = {titles[k]: text(k) if k in mean else '–' for k in shown}
+        figures = over_seeds(runs)
+        rows[name] = {titles[k]: text(k, *figures) for k in shown}
     return pd.DataFrame(rows).T
 
 # %% ../nbs/04_loss_comparison.ipynb #c024

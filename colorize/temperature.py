@@ -8,12 +8,12 @@ __all__ = ['NEUTRAL', 'curve_table', 'planck_xy', 'light', 'bradford', 'adaptati
 
 # %% ../nbs/07_temperature.ipynb #c002
 import sys, types
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from numbers import Real
 from pathlib import Path
-from typing import Iterable
 
 import cv2
 import numpy as np
@@ -174,7 +174,7 @@ def neutralizing(
 # %% ../nbs/07_temperature.ipynb #c038
 def _check_dials(warmth=0, kelvin=None, tint=0, auto=0, method='adapt', preserve='luma'):
     for name, value, low, high in (('warmth', warmth, -100, 100), ('kelvin', NEUTRAL if kelvin is None else kelvin, 1667, 25000), ('tint', tint, -100, 100), ('auto', auto, 0, 1)):
-        if not (isinstance(value, Real) and low <= value <= high): raise InputError(f'{name} cannot be {value!r}: give a number from {low} to {high}.')
+        if not (isinstance(value, Real) and not value < low and value <= high): raise InputError(f'{name} cannot be {value!r}: give a number from {low} to {high}.')
     for name, value, known in (('method', method, ('adapt', 'curve')), ('preserve', preserve, ('luma', 'white'))):
         if value not in known: raise InputError(f'{name} cannot be {value!r}: use one of {", ".join(known)}.')
     if kelvin is not None and warmth: raise InputError('warmth and kelvin are two dials for one thing: give one of them.')
@@ -238,7 +238,7 @@ def clipped_share(
 # %% ../nbs/07_temperature.ipynb #c067
 def _directions(warm, cool, dials): # the dials of each picture, by what is added to its name
     for name, value in (('warm', warm), ('cool', cool)):
-        if value is not None and not (isinstance(value, Real) and 0 < value <= 100): raise InputError(f'{name} cannot be {value!r}: give a number above 0, to 100.')
+        if value is not None and not (isinstance(value, Real) and not value <= 0 and value <= 100): raise InputError(f'{name} cannot be {value!r}: give a number above 0, to 100.')
     if not (warm or cool or dials.get('kelvin') or any(dials.get(d) for d in ('warmth', 'tint', 'auto'))): warm = cool = 40
     ways = {end: dials | dict(warmth=w) for end, w in (('_warm', warm), ('_cool', cool and -cool)) if w} or {'': dials}
     for way in ways.values(): _check_dials(**way)

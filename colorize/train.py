@@ -21,7 +21,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fastai.callback.core import Callback
-from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner
 from fastai.data.core import DataLoaders
 from fastai.learner import ValueMetric
@@ -46,7 +45,7 @@ def ab_error(
     decode=lambda pred: pred # makes ab of a prediction
 ) -> torch.Tensor: # Lab units
     "Mean Euclidean distance in the ab plane, at the prediction's resolution."
-    return (decode(pred) - F.adaptive_avg_pool2d(ab, pred.shape[-2:])).norm(dim=1).mean()
+    return (decode(pred) - F.interpolate(ab, pred.shape[-2:], mode='area')).norm(dim=1).mean()
 
 # %% ../nbs/03_train.ipynb #c010
 def to_photos(
@@ -66,7 +65,7 @@ def mean_colorfulness(
 class EMA(Callback):
     "Average the weights after every step; validate with the average."
     order, run_valid = 70, False
-    def __init__(self, decay: float = .999): self.decay, self.state = decay, None
+    def __init__(self, decay: float = .999): self.decay, self.state = decay, {}
     def before_fit(self):
         self.average = ModelEmaV3(get_model(self.model), decay=self.decay, use_warmup=True, warmup_power=.75)
         if self.state: self.average.module.load_state_dict(self.state['module']); self.steps = self.state['steps']
@@ -130,7 +129,7 @@ class Checkpoint(Callback):
     may_change = dict(lr='lr', photos='the photos', photos_hash='the photos') # between a checkpoint and going on from it
     def __init__(self, path: Path, settings: dict, minutes: float = 10, journal=lambda learn, history: None): # journal: called after each epoch, before the checkpoint
         self.path, self.settings, self.minutes, self.journal, self.told = path, settings, minutes, journal, []
-        self.history, self.start, self.old = [], 0, None  # start: epochs done before; old: the checkpoint to go on from
+        self.history, self.start, self.old = [], 0, {}  # start: epochs done before; old: the checkpoint to go on from
         self.hint = f'Give the same command with resume (--resume) to go on from {as_typed(path)}.'
     def before_fit(self):
         self.written, log = monotonic(), self.learn.logger
@@ -179,7 +178,7 @@ def _go_on(self: Checkpoint):
     self.learn.train_iter = self.epoch*len(self.dls.train) + self.batch
     self.recorder.smooth_loss.val, self.recorder.smooth_loss.count = self.old['smooth']
     torch.set_rng_state(self.old['random'])
-    self.old = None
+    self.old = {}
 
 # %% ../nbs/03_train.ipynb #c023
 @patch
@@ -232,8 +231,8 @@ def make_learner(
     "A fastai Learner for a model and its batches."
     splitter = lambda m: [list(m.encoder.parameters()), [*m.decoder.parameters(), *m.context.parameters(), *m.head.parameters()]]
     colors = WatchColors(valid, **watch)
-    error = SharedMean(lambda learn: ab_error(learn.pred, *learn.yb, decode=net.head.decode), 'ab_error')
-    learn = Learner(DataLoaders(train, valid), net.to(train.device, memory_format=torch.channels_last), loss_func=net.loss, opt_func=partial(OptimWrapper, opt=torch.optim.AdamW),
+    error = SharedMean(lambda learn: ab_error(learn.pred, learn.yb[0], net.head.decode), 'ab_error')
+    learn = Learner(DataLoaders(train, valid), net.to(train.device).to(memory_format=torch.channels_last), loss_func=net.loss, opt_func=partial(OptimWrapper, opt=torch.optim.AdamW),
                    splitter=splitter, lr=lr, wd=.02, metrics=[error, *colors.columns], cbs=[EMA(ema_decay), colors, ImagesPerSecond(), *cbs])
     vars(learn.recorder)['loss'] = SharedMean(lambda learn: learn.loss, 'loss')  # setting the attribute would warn of the Learner's own
     return learn
@@ -376,8 +375,8 @@ def start_model(
     path = None if init == 'shipped' else init
     old = load_model(path).requires_grad_(True)
     if old.config['loss'] == loss: return old
-    net, old = make_model(**dict(old.config, loss=loss), hist=hist()), old.state_dict()
-    net.load_state_dict({k: v for k, v in old.items() if not k.startswith('head.')}, strict=False)
+    net = make_model(**dict(old.config, loss=loss), hist=hist())
+    net.load_state_dict({k: v for k, v in old.state_dict().items() if not k.startswith('head.')}, strict=False)
     return net
 
 # %% ../nbs/03_train.ipynb #c050
@@ -422,7 +421,7 @@ def prepare(
     found = hashlib.sha256(b''.join(p.phash.tobytes() for p in packs)).hexdigest()[:12]
     settings = dict(dataset=str(dataset), path_val=str(path_val), photos=len(packs[0]), photos_hash=found, batch_size=batch_size, lr=lr, loss=loss, init=str(init), size=size, crops=crops,
                     seed=seed, steps=steps, ema_decay=ema_decay, age=age, chroma=chroma, **{k: v for k, v in net.config.items() if k != 'loss'})
-    return make_learner(net, *batches, lr, ema_decay, kid_every=kid_every, features=features), settings
+    return make_learner(net, batches[0], batches[1], lr, ema_decay, kid_every=kid_every, features=features), settings
 
 # %% ../nbs/03_train.ipynb #c053
 def find_rate(
