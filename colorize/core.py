@@ -158,8 +158,9 @@ def save_figure(
     alt: str, # what it shows, in a sentence or two
     dpi: int = 110, # dots per inch
 ) -> Path:
-    "Save a figure as PNG, `alt` inside it, without the metadata that would make equal figures unequal files."
+    "Save a figure as PNG, `alt` inside it, without the metadata that would make equal figures unequal files; close it."
     with atomic(path) as tmp: fig.savefig(tmp, dpi=dpi, bbox_inches='tight', metadata=dict(Software=None, Description=alt))
+    pyplot().close(fig)
     return Path(path)
 
 def show(
@@ -175,7 +176,6 @@ def show(
     with tempfile.TemporaryDirectory() as d:
         made = save_figure(picture, path or f'{d}/figure.png', alt, dpi)
         display(Image(made.read_bytes(), format='png', alt=alt))
-    pyplot().close(picture)
 
 # %% ../nbs/00_core.ipynb #c038
 def image_grid(
@@ -186,7 +186,7 @@ def image_grid(
 ): # the matplotlib Figure
     "Pictures in rows and columns, the way every contact sheet here is drawn."
     plt = pyplot()
-    rows = [[None if im is None else np.asarray(im) for im in row] for row in rows]
+    rows = [[None if im is None else np.asarray(im.convert('RGB') if getattr(im, 'mode', '') == 'P' else im) for im in row] for row in rows]
     tall = [max(im.shape[0]/im.shape[1] for im in row if im is not None) for row in rows]
     m = max(len(r) for r in rows)
     fig, axes = plt.subplots(len(rows), m, figsize=(m*size, sum(tall)*size + .3), height_ratios=tall, squeeze=False, layout='constrained')

@@ -321,8 +321,7 @@ class Journal:
         if rank_distrib(): return
         epoch, colors = history[-1]['epoch'], learn.watch_colors
         save_json(dict(settings=self.settings, history=history), self.json)
-        save_figure(fig := draw_history(history), self.curve, told(history))
-        pyplot().close(fig)
+        save_figure(draw_history(history), self.curve, told(history))
         with atomic(self.album/f'{epoch:03}.png') as tmp: Image.fromarray(strip(colors.truth, colors.made)).save(tmp)
         if best_epoch(history) == epoch: save_model(learn.ema.average.module, self.best, True, **self.settings, validation=history[-1])
 
