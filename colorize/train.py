@@ -129,13 +129,14 @@ class Checkpoint(Callback):
     may_change = dict(lr='lr', photos='the photos', photos_hash='the photos') # between a checkpoint and going on from it
     def __init__(self, path: Path, settings: dict, minutes: float = 10, journal=lambda learn, history: None): # journal: called after each epoch, before the checkpoint
         self.path, self.settings, self.minutes, self.journal, self.told = path, settings, minutes, journal, []
-        self.history, self.start, self.old = [], 0, {}  # start: epochs done before; old: the checkpoint to go on from
+        self.history, self.start, self.batch, self.old = [], 0, 0, {}  # start: epochs done before; old: the checkpoint to go on from
         self.hint = f'Give the same command with resume (--resume) to go on from {as_typed(path)}.'
     def before_fit(self):
         self.written, log = monotonic(), self.learn.logger
         self.learn.logger = lambda row: log([row[0] + 1, *row[1:]]) if row[0] >= self.start else None  # epochs count from 1; those that were done before have nothing to say
+        if not self.old: self.write(0, 0)
     def before_epoch(self):
-        old = self.old if self.epoch == self.start and self.old else dict(batch=0, total=0.)
+        old: dict = self.old if self.epoch == self.start and self.old else dict(batch=0, total=0.)
         self.batch, self.total = min(old['batch'], len(self.dls.train)), old['total']
         self.dls.train.epoch, self.dls.train.start = self.epoch, self.batch
     def before_train(self):
@@ -143,7 +144,7 @@ class Checkpoint(Callback):
     def after_batch(self):
         if not self.training: return
         loss, stop = maybe_gather(torch.stack([self.loss.detach().float(), self.loss.new_tensor(float(bool(self.told)))])).view(-1, 2).mean(0).tolist()
-        if not math.isfinite(loss): self.refuse(f'The loss became {loss}')
+        if not math.isfinite(loss): self.refuse(f'The loss became {loss}', self.batch + 1)
         self.batch, self.total = self.batch + 1, self.total + loss
         if stop or monotonic() - self.written > 60*self.minutes: self.write(self.epoch, self.batch)
         if stop: raise Stopped(f'Stopped in epoch {self.epoch + 1}, after batch {self.batch}. {self.hint}' if not rank_distrib() else '')
@@ -151,13 +152,14 @@ class Checkpoint(Callback):
         if self.epoch < self.start: return  # fastai passes through the epochs that a resumed run skips
         self.check()
         row = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1]), train_loss=self.total/self.batch)
+        if not math.isfinite(row['valid_loss']): self.refuse(f'The validation loss became {row["valid_loss"]}', self.batch)
         self.history.append(dict(epoch=self.epoch + 1, **{n: None if math.isnan(v) else float(f'{v:.5g}') for n, v in row.items()}))
         self.journal(self.learn, self.history)
         self.write(self.epoch + 1, 0)
-    def refuse(self, what: str):
-        raise InputError(f'{what} in epoch {self.epoch + 1}, batch {self.batch + 1}: go on from the last checkpoint, which is intact, with a lower lr (--resume --lr), or start anew with one.')
+    def refuse(self, what: str, batch: int):
+        raise InputError(f'{what} in epoch {self.epoch + 1}, batch {batch}: go on from the last checkpoint with a lower lr (--resume --lr), or start anew with one (--force --lr).')
     def check(self):
-        if not all(v.isfinite().all() for v in self.learn.ema.average.module.state_dict().values()): self.refuse('The weights became infinite')
+        if not all(v.isfinite().all() for v in self.learn.ema.average.module.state_dict().values()): self.refuse('The weights became infinite', self.batch)
 
 # %% ../nbs/03_train.ipynb #c021
 @patch
@@ -188,14 +190,14 @@ def read(self: Checkpoint) -> dict:
         if zipfile.ZipFile(self.path).testzip(): raise ValueError('checksum')
         state = torch.load(self.path, map_location='cpu', weights_only=True)
         found = state['format']
-    except Exception as e: raise InputError(f'{self.path} is no checkpoint of colorize, or it is damaged: train without resume.') from e  # zip and unpickler fail in many ways
-    if found != self.format: raise InputError(f'{self.path} is a {found!r}, and this version of colorize reads {self.format!r}: finish with the version that wrote it, or train without resume.')
+    except Exception as e: raise InputError(f'{self.path} is no checkpoint of colorize, or it is damaged: start anew with force (--force).') from e  # zip and unpickler fail in many ways
+    if found != self.format: raise InputError(f'{self.path} is a {found!r}, and this version of colorize reads {self.format!r}: finish with the version that wrote it, or start anew with force (--force).')
     old, place = state['settings'], lambda k, v: user_path(v) if k in ('dataset', 'path_val', 'init') and v else v
     differs = [k for k, v in self.settings.items() if place(k, old.get(k)) != place(k, v)]
-    changed = {self.may_change[k] for k in differs if k in self.may_change}
+    other = [f'{k}: {old.get(k)!r} then, {self.settings[k]!r} now' for k in differs if k not in self.may_change]
+    if other: raise InputError(f'{self.path} was made with other settings ({"; ".join(other)}): resume with the same ones, or start anew with force (--force).')
+    changed = {self.may_change[k] for k in differs}
     if changed and not rank_distrib(): print(f'Since the checkpoint was written, {" and ".join(sorted(changed))} changed: the run goes on, but not as one that was never stopped.')
-    differs = [f'{k}: {old.get(k)!r} then, {self.settings[k]!r} now' for k in differs if k not in self.may_change]
-    if differs: raise InputError(f'{self.path} was made with other settings ({"; ".join(differs)}): resume with the same ones, or train without resume.')
     return state
 
 @patch
@@ -313,10 +315,9 @@ class Journal:
         for path in (self.json, self.curve, self.best, self.album): check_output(path)
     def forget(self, after: int): # an earlier run's photos, and what a process that was killed was writing
         for old in self.album.glob('*.png'):
-            if old.stem.isdigit() and int(old.stem) > after: old.unlink()
-        name = glob.escape(self.best.name.removesuffix('.best.pth'))
-        for pattern in (f'.{name}-????????.*', f'.{name}.best-????????.pth'):
-            for old in self.best.parent.glob(pattern): old.unlink()
+            if old.name[0] == '.' or old.stem.isdigit() and int(old.stem) > after: old.unlink()
+        for stem in (self.json.stem, self.best.stem): # as `atomic` cuts them
+            for old in self.best.parent.glob(f'.{glob.escape(stem[:40])}-????????.*'): old.unlink()
     def __call__(self, learn: Learner, history: list[dict]):
         if rank_distrib(): return
         epoch, colors = history[-1]['epoch'], learn.watch_colors
@@ -487,12 +488,16 @@ def train(
     settings.update(found, epochs=epochs)
     learn.add_cbs(added := [keep := Checkpoint(out.with_suffix('.ckpt'), settings, minutes, journal), *loggers(log, out, settings)])
     start, lr = keep.load(learn) if resume else 0, learn.lr
-    if resume and not rank_distrib(): print(f'Going on in epoch {start + 1}, after batch {keep.old["batch"]}.' if keep.old else f'There is no checkpoint {as_typed(keep.path)} yet: starting from the beginning.')
+    if resume and not rank_distrib():
+        if not keep.old: print(f'There is no checkpoint {as_typed(keep.path)} yet: starting from the beginning.')
+        else: print(f'Going on in epoch {start + 1}, after batch {keep.old["batch"]}.' if start < epochs else 'Going on after the last epoch.')
     learn.model = share_norms(learn.model) if learn.dls.train.part[1] > 1 else learn.model
     try:
         if not rank_distrib(): journal.forget(start)
         with remembered(keep.hint) as keep.told, together(learn, (start, len(learn.dls.train), keep.old and keep.old['batch']), keep.hint): learn.fit_one_cycle(epochs, slice(lr*.3, lr), start_epoch=start)
-    except InputError as e: raise InputError(str(e).split(':\n\t')[-1]) from e  # without the words that fastai puts before it
+    except (InputError, KeyboardInterrupt) as e:
+        if not rank_distrib(): print()  # below the bar
+        raise type(e)(str(e).split(':\n\t')[-1]) from e  # without the words that fastai puts before it
     learn.model, learn.dls.valid.part = learn.ema.average.module, (0, 1)
     learn.remove_cbs([learn.ema, *added])  # they are this run's
     if not rank_distrib(): write_run(learn.model, learn.dls.valid, keep, out, force)

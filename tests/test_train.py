@@ -71,6 +71,22 @@ def test_killed_at_three_points_it_ends_with_the_same_weights(album, whole, tmp_
     assert any(batch for _, batch in stopped) and stopped == sorted(stopped) and stopped[0] != stopped[-1]
     assert same(out, whole)
 
+def test_killed_before_the_first_epoch_is_kept(album, whole, tmp_path):
+    "The journal is written, its checkpoint is not; and between two checkpoints, at any moment."
+    out = tmp_path/'m.pth'
+    process = start(album, out)
+    wait_for(out.with_suffix('.json').exists, process)
+    process.kill()
+    process.communicate()
+    wait = np.random.default_rng().uniform(0, 3)
+    process = start(album, out, '--resume', '--minutes', '0.005')
+    wait_for((before := written(out.with_suffix('.ckpt'))) and (lambda: written(out.with_suffix('.ckpt')) != before), process)
+    time.sleep(wait)
+    process.kill()
+    process.communicate()
+    code, said = finish(start(album, out, '--resume'))
+    assert code == 0 and same(out, whole) and not leftovers(tmp_path), f'{wait} s\n{said}'
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_leaves_a_checkpoint(album, whole, tmp_path, number):
     out = tmp_path/'m.pth'
@@ -85,6 +101,8 @@ def test_asked_to_stop_it_leaves_a_checkpoint(album, whole, tmp_path, number):
 
 def test_a_full_disk(album, whole, tmp_path):
     out = tmp_path/'m.pth'
+    code, said = finish(start(album, out, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))))
+    assert code == 1 and 'm.ckpt cannot be written' in said and 'Epoch' not in said and not [*tmp_path.iterdir()]  # before any work
     process = start(album, out)
     wait_for(out.with_suffix('.ckpt').exists, process)
     process.kill()
@@ -106,7 +124,7 @@ def test_a_loss_that_is_no_number(album, tmp_path, monkeypatch):
         return (L*float('nan') if self.train and self.epoch == 1 else L), ab
     quick(album, tmp_path/'good.pth')
     monkeypatch.setattr(Batches, 'make', poisoned)
-    with pytest.raises(InputError, match='^The loss became nan in epoch 2, batch 1: go on from the last checkpoint, .* with a lower lr'): quick(album, out)
+    with pytest.raises(InputError, match='^The loss became nan in epoch 2, batch 1: go on from the last checkpoint with a lower lr'): quick(album, out)
     state = torch.load(out.with_suffix('.ckpt'), weights_only=True)
     assert state['epoch'] == 1 and all(v.isfinite().all() for v in state['model'].values())
     assert load_model(tmp_path/'m.best.pth').meta['validation']['epoch'] == 1
@@ -124,12 +142,21 @@ def test_weights_that_are_no_numbers(album, tmp_path, monkeypatch, epoch):
         if len(taken) == 2*epoch + 2: self.param_groups[0]['params'][0].grad.fill_(float('nan'))
         return real(self, *args, **kwargs)
     monkeypatch.setattr(torch.optim.AdamW, 'step', spoil)
-    with pytest.raises(InputError, match=f'^The weights became infinite in epoch {epoch + 1}, batch'): quick(album, out)
-    assert out.with_suffix('.ckpt').exists() == (tmp_path/'m.best.pth').exists() == bool(epoch)
+    with pytest.raises(InputError, match=f'^The weights became infinite in epoch {epoch + 1}, batch 2: '): quick(album, out)
+    assert (tmp_path/'m.best.pth').exists() == bool(epoch)
     monkeypatch.undo()
-    if epoch:
-        assert all(v.isfinite().all() for v in torch.load(out.with_suffix('.ckpt'), weights_only=True)['model'].values())
-        assert len(quick(album, out, resume=True, lr=1e-4)[1]) == 2
+    state = torch.load(out.with_suffix('.ckpt'), weights_only=True)
+    assert state['epoch'] == epoch and all(v.isfinite().all() for v in state['model'].values())
+    assert len(quick(album, out, resume=True, lr=1e-4)[1]) == 2
+
+def test_a_validation_that_is_no_number(album, tmp_path, monkeypatch):
+    "Finite weights may be wild enough for it."
+    make, out = Batches.make, tmp_path/'m.pth'
+    with monkeypatch.context() as m:
+        m.setattr(Batches, 'make', lambda self, rgb, g: tuple(x*(1 if self.train else float('nan')) for x in make(self, rgb, g)))
+        with pytest.raises(InputError, match='^The validation loss became nan in epoch 1, batch 2: '): quick(album, out)
+    assert [p.name for p in tmp_path.iterdir()] == ['m.ckpt']
+    assert len(quick(album, out, resume=True, lr=1e-4)[1]) == 2
 
 def stopped(album, out, monkeypatch, **settings):
     "A run that is asked to stop after its first step."
@@ -200,6 +227,15 @@ def test_the_same_folder_by_another_name(album, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert 'Going on in epoch 1, after batch 1' in said and 'changed' not in said
 
+@pytest.mark.parametrize('name', ['m', 'a name of more than forty characters, as people give'])
+def test_nothing_half_written_stays(album, tmp_path, monkeypatch, name):
+    stopped(album, out := tmp_path/f'{name}.pth', monkeypatch)
+    (out.with_name(f'{name}_epochs')).mkdir()
+    for at in (out.with_suffix('.ckpt'), out.with_suffix('.best.pth'), out.with_suffix('.json'), out.with_name(f'{name}_epochs')/'001.png'):
+        (at.parent/f'.{at.stem[:40]}-a1b2c3d4{at.suffix}').write_text('half')
+    quick(album, out, resume=True)
+    assert not list(tmp_path.rglob('.*'))
+
 def test_as_many_photos_but_others(album, tmp_path, monkeypatch, capsys):
     (copy := tmp_path/'album').mkdir()
     for p in album.iterdir(): (copy/p.name).write_bytes(p.read_bytes())
@@ -239,6 +275,12 @@ def test_tensorboard(album, tmp_path):
     _, history = quick(album, tmp_path/'m.pth', log='tensorboard')
     events = EventAccumulator(str(tmp_path/'m_tensorboard')).Reload()
     assert [e.value for e in events.Scalars('valid_loss')] == pytest.approx([h['valid_loss'] for h in history], rel=1e-3)
+
+def test_wandb(album, tmp_path, monkeypatch):
+    pytest.importorskip('wandb')
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    quick(album, tmp_path/'m.pth', log='wandb')
+    assert [*(tmp_path/'m_wandb').rglob('run-*.wandb')]
 
 def test_unknown_log(album, tmp_path):
     with pytest.raises(InputError, match="no log 'diary'"): quick(album, tmp_path/'m.pth', log='diary')
