@@ -521,6 +521,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'colorize.train.finished': ('train.html#finished', 'colorize/train.py'),
                                 'colorize.train.loggers': ('train.html#loggers', 'colorize/train.py'),
                                 'colorize.train.make_learner': ('train.html#make_learner', 'colorize/train.py'),
+                                'colorize.train.may_replace': ('train.html#may_replace', 'colorize/train.py'),
                                 'colorize.train.mean_colorfulness': ('train.html#mean_colorfulness', 'colorize/train.py'),
                                 'colorize.train.prepare': ('train.html#prepare', 'colorize/train.py'),
                                 'colorize.train.remembered': ('train.html#remembered', 'colorize/train.py'),

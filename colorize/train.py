@@ -6,7 +6,7 @@
 __all__ = ['ab_error', 'to_photos', 'mean_colorfulness', 'EMA', 'WatchColors', 'Stopped', 'remembered', 'Checkpoint',
            'ImagesPerSecond', 'make_learner', 'tune_decoding', 'draw_history', 'told', 'strip', 'Journal', 'best_epoch',
            'check_log', 'loggers', 'start_model', 'check_settings', 'prepare', 'find_rate', 'write_run', 'finished',
-           'weights_file', 'train']
+           'may_replace', 'weights_file', 'train']
 
 # %% ../nbs/03_train.ipynb #c002
 import glob, hashlib, math, signal, sys, tempfile, zipfile
@@ -458,6 +458,17 @@ def finished(
     out = weights_file(path_trained_model)
     return out if out.exists() and not out.with_suffix('.ckpt').exists() else None
 
+def may_replace(
+    out: Path, # the weights file
+    resume: bool, force: bool # as for `train`
+) -> bool: # may files be replaced? A run that is resumed was allowed to write
+    "Raises `InputError` where a run must not begin: something would be lost."
+    begun = out.with_suffix('.ckpt').exists()
+    check_output(out, force := force or resume and begun)
+    if out.suffix != '.pth': raise InputError(f'{out.name} is no name for a weights file: give one that ends in .pth.')
+    if begun and not force: raise InputError(f'{as_typed(out.with_suffix(".ckpt"))} is the checkpoint of a run that has not ended: go on with resume (--resume), or start anew with force (--force).')
+    return force
+
 def weights_file(path): return user_path(path) if path else folder('trained_model')/'mine.pth'
 
 # %% ../nbs/03_train.ipynb #c058
@@ -475,11 +486,7 @@ def train(
 ) -> tuple[Learner, list[dict]]: # the Learner, holding the averaged weights, and a row an epoch
     "Train a model and write its weights file; beside it, what `Journal` keeps, and a checkpoint while it lasts."
     out = weights_file(path_trained_model)
-    begun = out.with_suffix('.ckpt').exists()
-    check_output(out, force := force or resume and begun)  # a run that is resumed was allowed to write
-    if out.suffix != '.pth': raise InputError(f'{out.name} is no name for a weights file: give one that ends in .pth.')
-    if begun and not force: raise InputError(f'{as_typed(out.with_suffix(".ckpt"))} is the checkpoint of a run that has not ended: go on with resume (--resume), or start anew with force (--force).')
-    journal = Journal(out, settings := {})
+    force, journal = may_replace(out, resume, force), Journal(out, settings := {})
     if not force: journal.check()
     check_settings('l1', 0, epochs=epochs)
     check_log(log)
