@@ -181,7 +181,7 @@ _template = ("{% extends 'lab/index.html.j2' %}"
              + ''.join(f'{{% block html_head_js{b} %}}{{% endblock %}}' for b in ('', '_mathjax', '_mermaidjs')) +
              """{% block data_png scoped %}<div class="jp-RenderedImage jp-OutputArea-output {{ extra_class }}"><img src="{{ output.data['image/png'] | data_url }}"
              alt="{{ (output | get_metadata('alt', 'image/png') or '') | escape_html }}"></div>{% endblock data_png %}
-             {% block html_head_css %}{{ super() }}<style>body.jp-Notebook { max-width: 1080px; margin: auto; --jp-cell-editor-background: #fff } .jp-Notebook .jp-RenderedHTMLCommon a:link { text-decoration: underline }</style>{% endblock %}""")
+             {% block html_head_css %}{{ super() }}<style>body.jp-Notebook { max-width: 1080px; margin: auto; --jp-cell-editor-background: #fff } .jp-Notebook .jp-RenderedHTMLCommon a:link { text-decoration: underline } .jp-RenderedHTMLCommon :not(pre) > code { white-space: normal; overflow-wrap: anywhere }</style>{% endblock %}""")
 
 def to_html(
     nb, # executed notebook (nbformat node)
