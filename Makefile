@@ -32,10 +32,12 @@ report: .venv/.ready
 
 files = cksum nbs/*.ipynb colorize/*.py
 test: .venv/.ready
+	@echo 'Notebooks and package in step, ruff, mypy'
 	@before=$$($(files)) && $(BIN)/nbdev_clean && $(BIN)/nbdev_export && after=$$($(files)) && { [ "$$before" = "$$after" ] \
 	  || { echo 'nbdev_clean and nbdev_export just changed these files; look at them with git diff, then commit them:' >&2; \
 	       diff <(echo "$$before") <(echo "$$after") | awk '/^[<>]/ {print "  " $$4}' | sort -u >&2; exit 1; }; }
 	@$(BIN)/ruff check -q colorize tests && $(BIN)/mypy
+	@echo 'nbdev_test: the tests within the notebooks'
 	@$(BIN)/nbdev_test --n-workers 1
 	@$(BIN)/python -m pytest
 

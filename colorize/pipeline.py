@@ -341,7 +341,7 @@ class Claim(NamedTuple):
     first: str # a row of them
     second: str # the row to compare it with
     key: str # the figure
-    better: int # 1: yes if the first is larger; -1: if it is smaller; 0: if they are alike
+    better: int # 1: yes if the first is larger; -1: if it is smaller; 0: neither, only which is larger
     unit: str # what the figure is called
     scale: float = 1
 
@@ -376,7 +376,7 @@ def verdict(
     "What two figures say."
     if None in (*first, *second): return 'no interval'
     apart = (first[1] > second[2]) - (first[2] < second[1])  # 1: the first is larger; -1: it is smaller
-    if not better: return ('less', 'yes', 'more')[apart + 1]
+    if not better: return ('less', 'no difference seen', 'more')[apart + 1]
     return {better: 'yes', -better: 'no'}.get(apart, 'cannot be told')
 
 # %% ../nbs/08_pipeline.ipynb #n744565
@@ -456,7 +456,7 @@ nav ul { list-style: none; margin: 14px 0 0; padding: 0; display: flex; flex-wra
 figure { margin: 16px 0; break-inside: avoid } figure > img { max-width: 100%; height: auto; background: #fff; border-radius: 8px; padding: 6px; border: 1px solid var(--line) }
 .scroll { overflow-x: auto } table { border-collapse: collapse; margin: 12px 0; font-size: 14px; font-variant-numeric: tabular-nums }
 th, td { border-bottom: 1px solid var(--line); padding: 5px 16px 5px 0; text-align: left; vertical-align: top; font-weight: normal } thead th { color: var(--dim); white-space: nowrap } tr { break-inside: avoid }
-.claims th[scope=row] { min-width: 17em } .claims td { min-width: 9em } .claims .answer { font-weight: 600 } td:first-child { white-space: nowrap } code { font-size: 13px; overflow-wrap: anywhere }
+.claims th[scope=row] { min-width: 12em } .claims td { min-width: 8em } .claims .answer { font-weight: 600 } td:first-child { white-space: nowrap } code { font-size: 13px; overflow-wrap: anywhere }
 summary { cursor: pointer; color: var(--link); padding: 4px 0 } :focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
 .slider { position: relative; max-width: 720px; --x: calc(22px + (100% - 44px)*var(--v)) } .slider img { display: block; width: 100%; border-radius: 8px }
 .slider .over { position: absolute; inset: 0; clip-path: inset(0 0 0 var(--x)) }
@@ -482,9 +482,9 @@ _page = '''<!DOCTYPE html>
 <figcaption>{{ best.photo }}: the best of {{ best.of }} photos (the least ab error of the more colourful half: {{ best.ab_error }}; in gray {{ best.grey }}). Drag the line, or use the arrow keys. <a href="#05_colorize">All of them, the bad ones too.</a></figcaption></figure>{% endif %}
 <section aria-labelledby="claims"><h2 id="claims">What can be claimed</h2>
 {%- if claims %}
-<div class="scroll" role="region" tabindex="0" aria-label="Table of claims"><table class="claims"><thead><tr><th scope="col">question</th><th scope="col">figure</th><th scope="col">first</th><th scope="col">second</th><th scope="col">answer</th><th scope="col">evidence</th></tr></thead><tbody>
+<div class="scroll" role="region" tabindex="0" aria-label="Table of claims"><table class="claims"><thead><tr><th scope="col">question</th><th scope="col">answer</th><th scope="col">figure</th><th scope="col">first</th><th scope="col">second</th><th scope="col">evidence</th></tr></thead><tbody>
 {%- for c in claims %}
-<tr><th scope="row">{{ c.question }}</th><td>{{ c.unit }}</td><td>{{ c.first }}</td><td>{{ c.second }}</td><td class="answer">{{ c.answer }}</td><td>{% for l in c.links %}<a href="{{ l }}">{{ l.split('/')|last }}</a> {% endfor %}</td></tr>{% endfor %}
+<tr><th scope="row">{{ c.question }}</th><td class="answer">{{ c.answer }}</td><td>{{ c.unit }}</td><td>{{ c.first }}</td><td>{{ c.second }}</td><td>{% for l in c.links %}<a href="{{ l }}">{{ l.split('/')|last }}</a> {% endfor %}</td></tr>{% endfor %}
 </tbody></table></div>
 <p class="dim">In brackets: 95 % intervals over the photos; for KID two standard deviations over its subsets, for losses over the seeds. Two figures differ where their intervals lie apart; where they meet, nothing is claimed. Of one seed there is no interval.</p>
 {%- else %}<p>Nothing yet: 04_loss_comparison and 06_fid have not run.</p>{% endif %}</section>
@@ -506,7 +506,7 @@ _page += '''
 <section aria-labelledby="notebooks"><h2 id="notebooks">Notebooks, as they were run</h2><dl>
 {%- for s in sections|sort(attribute='name') %}
 <dt>{% if s.links %}{% for l in s.links %}<a href="{{ l }}">{{ l }}</a>{{ ', ' if not loop.last }}{% endfor %}{% else %}{{ s.name }}{% endif %}</dt>
-<dd>{{ s.title }}.{% if s.subtitle %} {{ s.subtitle }}{% endif %}{% if not s.links %} <b>Not made by this run: run {{ s.name }}.</b>{% endif %}
+<dd>{{ s.title }}{{ '' if s.title[-1] in '?!.' else '.' }}{% if s.subtitle %} {{ s.subtitle }}{% endif %}{% if not s.links %} <b>Not made by this run: run {{ s.name }}.</b>{% endif %}
 {%- if s.failed %} <b>This notebook stopped with an error:</b> see <a href="{{ s.failed }}">{{ s.failed }}</a>. What stands on this page is from before.{% endif %}</dd>{% endfor %}</dl></section>
 <section aria-labelledby="parameters"><h2 id="parameters">Parameters</h2><dl>{% for s in sections if s.parameters %}<dt>{{ s.name }}</dt><dd>{% for k, v in s.parameters.items() %}<code>{{ k }} = {{ v|pprint }}</code>{{ ', ' if not loop.last }}{% endfor %}</dd>{% else %}<dt>none</dt><dd>No notebook has run.</dd>{% endfor %}</dl></section>
 <section aria-labelledby="versions"><h2 id="versions">Versions</h2><p>{% for k, v in versions.items() %}{{ k }} {{ v }}{{ ', ' if not loop.last }}{% endfor %}</p></section>

@@ -27,7 +27,8 @@ def free_port():
 def serve(port, tmp):
     "A server, and what it prints first."
     env = dict(os.environ, TMPDIR=str(tmp), OMP_WAIT_POLICY='PASSIVE')
-    server = subprocess.Popen([colorize, 'demo', '--port', str(port), *LIMITS], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    server = subprocess.Popen([colorize, 'demo', '--port', str(port), *LIMITS], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background jobs ignore it
     return server, server.stdout.readline()
 
 @pytest.fixture(scope='module')

@@ -44,6 +44,7 @@ def clone(tmp_path_factory):
     fill(at, 'album/portrait.jpg', 'album/street.png', 'scan.tif', size=(200, 160))
     picture(9, (200, 160)).convert('L').save(at/'old.jpg')
     fill(at, *(f'photos/{i}.png' for i in range(12)), size=(160, 160), first=20)
+    fill(at, *(f'holdout/{i}.png' for i in range(3)), size=(160, 160), first=40)
     shutil.copytree(at/'photos', at/'home'/'photos')
     return at
 
