@@ -127,6 +127,13 @@ def train(
     loss: Annotated[str, Option(help='classification, l1, l2 or huber.')] = 'classification',
     init: Annotated[str, Option(help='Start from: shipped, imagenet, random, or a weights file.')] = 'shipped',
     size: Annotated[int, Option(help='Side of the square crops, in pixels.')] = 112,
+    steps: Annotated[int, Option(min=0, help='Batches in an epoch; 0: as many as the photos fill.')] = 0,
+    shares: Annotated[str, Option(help='Folders drawn less often, as in: rooms: 0.5, streets: 0.2.')] = '',
+    quick: Annotated[bool, Option('--quick', help='Leave what is slow to train and matters little as it is.')] = False,
+    bf16: Annotated[bool, Option('--bf16', help='Multiply in bfloat16: faster where the processor can (AMX, GPUs).')] = False,
+    stride: Annotated[int|None, Option(help="The prediction has 1/stride of L's resolution; default: as the start has it.")] = None,
+    zoom: Annotated[int|None, Option(help='How many times L is enlarged for the encoder; default: as the start has it.')] = None,
+    context: Annotated[int|None, Option(min=0, help='Blocks of attention, which also hear known colours; default: as the start has it.')] = None,
     seed: Annotated[int, Option(help='Decides order and augmentation.')] = 42,
     kid_every: Annotated[int, Option(min=0, help='Measure KID after every so many epochs and the last; 0: never.')] = 0,
     resume: Annotated[bool, Option('--resume', help='Go on from the last checkpoint, if there is one.')] = False,
@@ -137,9 +144,11 @@ def train(
 ):
     "Train a model on colour photos."
     from colorize.train import finished, train
-    if resume and not force and (done := finished(path_trained_model)): return typer.echo(f'{done} is finished: there is no checkpoint to go on from.')
+    if resume and not force and (done := finished(path_trained_model, n_epochs)): return typer.echo(done)
+    shape = dict(stride=stride, zoom=zoom, context=context, hints=None if context is None else context > 0)
     _, history = train(path_train, path_val, path_trained_model, epochs=n_epochs, batch_size=n_batches, lr=lr, loss=loss, init=init,
-                       size=size, seed=seed, kid_every=kid_every, resume=resume, minutes=minutes, log=log, device=device, force=force)
+                       size=size, seed=seed, kid_every=kid_every, resume=resume, minutes=minutes, log=log, device=device, force=force,
+                       steps=steps, shares=shares, quick=quick, bf16=bf16, **shape)
     if not int(os.environ.get('RANK', '0')): typer.echo('  '.join(f'{k} {v}' for k, v in history[-1].items() if v is not None))
 
 # %% ../nbs/10_cli.ipynb #c015

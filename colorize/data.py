@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['sample_photos', 'open_photo', 'dataset_path', 'chroma95', 'near_grey', 'content_hash', 'check_photo', 'Packed',
-           'pack', 'split', 'leaks', 'ab_histogram', 'random_crop', 'jpeg_like', 'degrade', 'Batches', 'sides',
-           'pack_folder', 'pack_dataset']
+           'pack', 'split', 'leaks', 'ab_histogram', 'random_crop', 'jpeg_like', 'degrade', 'Batches', 'read_shares',
+           'sides', 'pack_folder', 'pack_dataset']
 
 # %% ../nbs/01_data.ipynb #c002
 import csv, hashlib, os, re, sqlite3, zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from itertools import chain
@@ -205,8 +205,9 @@ class Packed:
     def __getitem__(self, i) -> np.ndarray: return np.asarray(self.array[self.rows[i]])
     def names(self, which) -> list[str]: # of these photos
         "Their paths."
-        with _index(self.path) as con: found = [con.execute("SELECT min(path) FROM files JOIN squares USING (hash) WHERE row = ? AND why = ''", (int(r),)).fetchone()[0] for r in self.rows[which]]
-        return [_path(f or b'') for f in found]
+        query = "SELECT row, min(path) FROM files JOIN squares USING (hash) WHERE why = '' GROUP BY row"
+        with _index(self.path) as con: path_of = dict(con.execute(query))
+        return [_path(path_of.get(r, b'')) for r in self.rows[which].tolist()]
     @property
     def files(self) -> list[str]: return self.names(slice(None))
     @property
@@ -359,13 +360,16 @@ class Batches:
         steps: int = 0, # batches in a training epoch; 0 = as many as the photos fill
         age: bool = True, # degrade L in training
         chroma: float = 1, # what chroma is multiplied by in training
-        part: tuple[int, int] = (0, 1) # which photos of each batch are made here: (1, 2) is the second of two processes
+        part: tuple[int, int] = (0, 1), # which photos of each batch are made here: (1, 2) is the second of two processes
+        shares: np.ndarray|None = None # of each photo, above 0: how often it is drawn in an epoch, at most once; None = every one once
     ):
         self.photos, self.bs, self.size, self.seed, self.device, self.train, self.crops = photos, bs, size, seed, device, train, crops
         self.steps, self.age, self.chroma, self.part = steps, age and train, chroma if train else 1, part
         self.epoch, self.start, self.dataset = 0, 0, photos  # start: the first batch to make
+        self.shares = shares if train else None
+        self.drawn = len(photos) if self.shares is None else max(round(self.shares.sum()), 1)
     def __len__(self):
-        n = len(self.photos)*(self.crops if self.train else 1)
+        n = self.drawn*(self.crops if self.train else 1)
         return min(self.steps or n, max(n//self.bs, 1)) if self.train else -(-n//self.bs)
     def generator(self, batch: int) -> torch.Generator:
         return torch.Generator().manual_seed(((self.seed*1_000_003 + self.epoch)*1_000_003 + batch) % 2**63)
@@ -373,7 +377,11 @@ class Batches:
         n = len(self.photos)
         if not self.train: return np.arange(n)
         g = self.generator(-1)
-        return torch.cat([torch.randperm(n, generator=g) for _ in range(self.crops)]).numpy()
+        return torch.cat([self.draw(g) for _ in range(self.crops)]).numpy()
+    def draw(self, g: torch.Generator) -> torch.Tensor: # rows of photos, in random order
+        if self.shares is None: return torch.randperm(len(self.photos), generator=g)
+        wait = torch.empty(len(self.photos)).exponential_(generator=g)/torch.from_numpy(self.shares)
+        return wait.argsort()[:self.drawn]  # weighted, without replacement (Efraimidis and Spirakis 2006)
     def mine(self, rows: np.ndarray) -> np.ndarray: # of a batch, those to be made here; in training, as many in every process
         over = -len(rows) % self.part[1] if self.train else 0
         return (np.resize(rows, len(rows) + over) if over else rows)[self.part[0]::self.part[1]]
@@ -391,6 +399,25 @@ def make(self: Batches, rgb: torch.Tensor, g: torch.Generator) -> tuple[torch.Te
     if self.train: rgb = random_crop(rgb, self.size, g, part=self.part)
     lab = batch_rgb_to_lab(rgb)
     return (degrade(lab[:, :1], g, part=self.part) if self.age else lab[:, :1]), lab[:, 1:]*self.chroma
+
+# %% ../nbs/01_data.ipynb #n72002
+def read_shares(
+    text: str, # folder: share, ...; folders are named as in the photos' paths
+    files: Sequence[str] # the photos
+) -> np.ndarray|None: # a share for each photo, above 0 and at most 1; None where `text` is empty
+    "How often each photo is drawn in an epoch. Raises `InputError`."
+    if not text.strip(): return None
+    shares = np.ones(len(files), np.float32)
+    parents = [Path(f).parent.parts for f in files]
+    for item in text.split(','):
+        name, _, value = map(str.strip, item.partition(':'))
+        if not re.fullmatch(r'0?\.[0-9]*[1-9][0-9]*|1(\.0*)?', value):
+            raise InputError(f'shares says {item.strip()!r}: write FOLDER: SHARE, with a share '
+                             'above 0 and at most 1, as in rooms: 0.5, streets: 0.2.')
+        inside = [name in p for p in parents]
+        if not any(inside): raise InputError(f'shares names {name!r}: no photo is in such a folder.')
+        shares[inside] = float(value)
+    return shares
 
 # %% ../nbs/01_data.ipynb #c067
 def sides(

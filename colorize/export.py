@@ -43,7 +43,6 @@ def export_onnx(
     if path is None: path = (user_path(model) if isinstance(model, (str, Path)) else shipped_model()).with_suffix('.onnx')
     if Path(path).suffix != '.onnx': raise InputError(f'{path} should end in .onnx: that is how the model is recognized.')
     net = model if isinstance(model, UNet) else load_model(model)
-    if net.config.get('context'): raise InputError('This model has attention (context), whose size tracing would fix: export one without.')
     classes = hasattr(net.head, 'vividness')
     inputs = {'L': torch.rand(2, 1, 64, 96)*100} | ({'vividness': torch.tensor(net.head.vividness)} if classes else {})
     outputs = ['ab', 'entropy'] if classes else ['ab']

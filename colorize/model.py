@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['losses', 'Regression', 'occupied_bins', 'class_weights', 'Bins', 'imagenet_weights', 'conv_bn_relu', 'Classic',
-           'make_encoder', 'Up', 'Context', 'guide', 'enlarge', 'UNet', 'make_model', 'for_inference', 'weights_hash',
-           'torch_save', 'save_model', 'read_weights', 'load_model']
+           'make_encoder', 'Up', 'place_code', 'Context', 'known_colors', 'guide', 'enlarge', 'UNet', 'make_model',
+           'for_inference', 'weights_hash', 'torch_save', 'save_model', 'read_weights', 'load_model']
 
 # %% ../nbs/02_model.ipynb #c002
 import hashlib, io, json, os
@@ -173,13 +173,46 @@ class Up(nn.Module):
         return self.convs(torch.cat([F.interpolate(x, size=skip.shape[-2:], mode='nearest'), skip], 1))
 
 # %% ../nbs/02_model.ipynb #c035
-class Context(nn.TransformerEncoderLayer):
+def place_code(
+    x: torch.Tensor # NxCxHxW, C a multiple of 4
+) -> torch.Tensor: # 1x(H*W)xC
+    "Sines and cosines of y and x, in 0..1, at C/4 frequencies from 1/4 to 4 periods."
+    one = torch.ones_like(x[:1, :1])
+    y, x_ = (((one.cumsum(d) - .5)/one.sum(d, keepdim=True)).flatten(2).transpose(1, 2) for d in (2, 3))
+    turns = 2*torch.pi*2**torch.linspace(-2, 2, x.shape[1]//4, device=x.device)
+    return torch.cat([f(place*turns) for f in (torch.sin, torch.cos) for place in (y, x_)], -1)
+
+# %% ../nbs/02_model.ipynb #n71001
+class Context(nn.Module):
     "Self-attention over all places of a feature map (Vaswani et al. 2017), NxCxHxW to the same."
-    def __init__(self, channels: int, heads: int = 4):
-        super().__init__(channels, heads, 2*channels, dropout=0., batch_first=True, norm_first=True)
-        for last in (self.self_attn.out_proj, self.linear2): nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override] # no masks here
-        return super().forward(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+    def __init__(self, channels: int, heads: int = 4, hidden: int = 2):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.qk, self.v = nn.Linear(channels, 2*channels), nn.Linear(channels, channels)
+        self.project = nn.Linear(channels, channels)
+        self.widen = nn.Linear(channels, hidden*channels)
+        self.narrow = nn.Linear(hidden*channels, channels)
+        for last in (self.project, self.narrow):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        places = x.flatten(2).transpose(1, 2)
+        seen = self.norm1(places)
+        q, k = self.qk(seen + place_code(x)).chunk(2, -1)
+        q, k, v = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in (q, k, self.v(seen)))
+        heard = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        places = places + self.project(heard)
+        places = places + self.narrow(F.gelu(self.widen(self.norm2(places))))
+        return places.transpose(1, 2).reshape(x.shape)
+
+# %% ../nbs/02_model.ipynb #n71003
+def known_colors(
+    ab: torch.Tensor, # Nx2xhxw, Lab units, on the grid of the cells
+    mask: torch.Tensor # Nx1xhxw: 1 where it is known, 0 elsewhere
+) -> torch.Tensor: # Nx3xhxw: a and b in units of 50, and the mask
+    "Known colours as the decoder reads them."
+    return torch.cat([ab/50*mask, mask], 1)
 
 # %% ../nbs/02_model.ipynb #c038
 def guide(
@@ -205,35 +238,60 @@ def enlarge(
 
 # %% ../nbs/02_model.ipynb #c041
 class UNet(nn.Module):
-    "L (Nx1xHxW, 0..100) to the head's prediction at a quarter of the resolution; `ab` decodes it."
+    "L (Nx1xHxW, 0..100) to the head's prediction at a fraction of the resolution."
+    encode: Callable; decode: Callable  # @patch, below
     def __init__(self,
         head, # a function of the decoder's width that makes the head
         encoder: str = 'tf_efficientnet_lite0', # a timm name, or classic
         stride: int = 4, # the prediction has 1/stride of L's resolution: 16, 8, 4 or 2
-        context: bool = False, # attention at the decoder's first step
-        zoom: int = 1 # how many times L is enlarged for the encoder, which has seen ImageNet at 224 px
+        context: int = 0, # blocks of attention at the decoder's first step
+        zoom: int = 1, # how many times L is enlarged for the encoder
+        hints: bool = False # does the decoder read known colours?
     ):
         super().__init__()
         steps = {16: 1, 8: 2, 4: 3, 2: 4}.get(stride*zoom)
-        if not steps: raise InputError(f'stride times zoom is {stride*zoom}: it must be 16, 8, 4 or 2.')
+        if not steps:
+            raise InputError(f'stride times zoom is {stride*zoom}: it must be 16, 8, 4 or 2.')
         self.zoom, widths = zoom, (256, 128, 96, 64)[:steps]
         self.encoder, channels = make_encoder(encoder)
         *skips, below = channels
-        self.decoder = nn.ModuleList(Up(i, s, o) for i, s, o in zip((below, *widths), skips[::-1], widths))
-        self.context = Context(widths[0]) if context else nn.Identity()
+        self.decoder = nn.ModuleList(map(Up, (below, *widths), skips[::-1], widths))
+        self.context = nn.Sequential(*(Context(widths[0]) for _ in range(context)))
+        self.hints = nn.Conv2d(3, widths[0], 3, padding=1, bias=False) if hints else None
+        if self.hints: nn.init.zeros_(self.hints.weight)
         self.head: Any = head(widths[-1])  # Regression or Bins
-        self.config: dict; self.meta: dict  # what it was made with, and where its weights are from: set later
-    def forward(self, L: torch.Tensor) -> torch.Tensor:
-        if self.zoom > 1: L = F.interpolate(L, scale_factor=self.zoom, mode='bilinear')
-        *skips, x = self.encoder(((L*2.55 - 127)/128).expand(-1, 3, -1, -1))
-        first, *rest = self.decoder
-        x = self.context(first(x, skips.pop()))
-        for up in rest: x = up(x, skips.pop())
-        return self.head(x)
-    def loss(self, pred: torch.Tensor, ab: torch.Tensor) -> torch.Tensor: return self.head.loss(pred, ab)
-    def ab(self, L: torch.Tensor, vividness: float|None = None) -> torch.Tensor: # Nx2xHxW, Lab units
-        "Predict ab at L's own size: decoded, then enlarged along L."
+        self.config: dict; self.meta: dict  # its shape, and where its weights are from: set later
+    def forward(self, L: torch.Tensor, known: torch.Tensor|None = None) -> torch.Tensor:
+        return self.decode(self.encode(L), known)
+    def loss(self, pred: torch.Tensor, ab: torch.Tensor) -> torch.Tensor:
+        return self.head.loss(pred, ab)
+    def ab(self, L: torch.Tensor, vividness: float|None = None) -> torch.Tensor: # Nx2xHxW
+        "Predict ab, in Lab units, at L's own size: decoded, then enlarged along L."
         return enlarge(self.head.decode(self(L), vividness), L)
+
+# %% ../nbs/02_model.ipynb #n71004
+@patch
+def encode(self: UNet,
+    L: torch.Tensor # Nx1xHxW in 0..100, H and W multiples of 32/zoom
+) -> list[torch.Tensor]: # features at 1/2 .. 1/32 of the enlarged L
+    "What the encoder sees: the part that need not run again when colours become known."
+    if self.zoom > 1: L = F.interpolate(L, scale_factor=self.zoom, mode='bilinear')
+    return self.encoder(((L*2.55 - 127)/128).expand(-1, 3, -1, -1))
+
+@patch
+def decode(self: UNet,
+    features: list[torch.Tensor], # from `encode`
+    known: torch.Tensor|None = None # Nx3xhxw, a cell for 16 px of the enlarged L, from `known_colors`
+) -> torch.Tensor: # the head's prediction
+    "From features to the head's prediction; reads known colours where the network can."
+    *skips, x = features
+    first, *rest = self.decoder
+    x = first(x, skips.pop())
+    if known is not None and self.hints:
+        x = x + self.hints(F.interpolate(known, size=x.shape[-2:], mode='nearest'))
+    x = self.context(x)
+    for up in rest: x = up(x, skips.pop())
+    return self.head(x)
 
 # %% ../nbs/02_model.ipynb #c042
 losses = ('l1', 'l2', 'huber', 'classification')
@@ -245,8 +303,9 @@ def make_model(
     init: str = 'random', # imagenet or random
     rebalance: float = .5, # λ of the class weights; 0 = none
     stride: int = 4, # the prediction has 1/stride of L's resolution
-    context: bool = False, # attention at the decoder's first step
-    zoom: int = 1 # how many times L is enlarged for the encoder
+    context: int = 0, # blocks of attention at the decoder's first step
+    zoom: int = 1, # how many times L is enlarged for the encoder
+    hints: bool = False # does the decoder read known colours?
 ) -> UNet: # in training mode
     "A new model for a loss, its encoder initialised as `init` says."
     if loss not in losses: raise InputError(f'There is no loss {loss!r}: use one of {", ".join(losses)}.')
@@ -254,7 +313,7 @@ def make_model(
     elif hist is None: raise InputError('Classification needs the colours of the training photos: give hist, as ab_histogram counts it.')
     else: cells = occupied_bins(hist)
     head = lambda c: Bins(c, *cells, rebalance) if cells else Regression(c, loss)
-    shape: dict[str, Any] = dict(encoder=encoder, stride=stride, context=context, zoom=zoom)
+    shape: dict[str, Any] = dict(encoder=encoder, stride=stride, context=context, zoom=zoom, hints=hints)
     net = UNet(head, **shape)
     net.config = dict(loss=loss, rebalance=rebalance, **shape)
     if init == 'imagenet':
@@ -335,6 +394,7 @@ def load_model(
     state, meta = read_weights(path)
     try:
         shape = {k: meta[k] for k in ('encoder', 'stride', 'context', 'zoom')}
+        shape['hints'] = meta.get('hints', False) # files before 0.2 have none
         bins = lambda c: Bins(c, state['head.centers'], state['head.share'], meta['rebalance'])
         net = UNet(bins if meta['loss'] == 'classification' else lambda c: Regression(c, meta['loss']), **shape)
         for k, v in net.state_dict().items():
