@@ -292,6 +292,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'colorize.model.Up': ('model.html#up', 'colorize/model.py'),
                                 'colorize.model.Up.__init__': ('model.html#up.__init__', 'colorize/model.py'),
                                 'colorize.model.Up.forward': ('model.html#up.forward', 'colorize/model.py'),
+                                'colorize.model.assemble': ('model.html#assemble', 'colorize/model.py'),
+                                'colorize.model.cells_of': ('model.html#cells_of', 'colorize/model.py'),
                                 'colorize.model.class_weights': ('model.html#class_weights', 'colorize/model.py'),
                                 'colorize.model.conv_bn_relu': ('model.html#conv_bn_relu', 'colorize/model.py'),
                                 'colorize.model.enlarge': ('model.html#enlarge', 'colorize/model.py'),

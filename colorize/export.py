@@ -17,7 +17,7 @@ from .model import UNet, for_inference, load_model
 
 # %% ../nbs/05b_export.ipynb #c007
 class Graph(nn.Module):
-    "L of any size to ab at a quarter of the padded size and, for a model with classes, to their entropy."
+    "L of any size to ab at the network's own resolution and, for a model with classes, to their entropy."
     def __init__(self, net: UNet):
         super().__init__()
         self.net = for_inference(net).cpu()

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['losses', 'Regression', 'occupied_bins', 'class_weights', 'Bins', 'imagenet_weights', 'conv_bn_relu', 'Classic',
-           'make_encoder', 'Up', 'place_code', 'Context', 'known_colors', 'guide', 'enlarge', 'UNet', 'make_model',
-           'for_inference', 'weights_hash', 'torch_save', 'save_model', 'read_weights', 'load_model']
+           'make_encoder', 'Up', 'place_code', 'Context', 'known_colors', 'guide', 'enlarge', 'UNet', 'assemble',
+           'make_model', 'for_inference', 'weights_hash', 'torch_save', 'save_model', 'read_weights', 'cells_of',
+           'load_model']
 
 # %% ../nbs/02_model.ipynb #c002
 import hashlib, io, json, os
@@ -296,6 +297,18 @@ def decode(self: UNet,
 # %% ../nbs/02_model.ipynb #c042
 losses = ('l1', 'l2', 'huber', 'classification')
 
+def assemble(
+    config: dict[str, Any], # loss, rebalance, and what `UNet` takes
+    cells: tuple[torch.Tensor, torch.Tensor]|None = None # of a classifier, from `occupied_bins`
+) -> UNet:
+    "The network that a configuration describes, with random weights."
+    loss, rebalance = config['loss'], config['rebalance']
+    def head(channels):
+        return Bins(channels, *cells, rebalance) if cells else Regression(channels, loss)
+    net = UNet(head, **{k: v for k, v in config.items() if k not in ('loss', 'rebalance')})
+    net.config = config
+    return net
+
 def make_model(
     loss: str = 'classification', # l1, l2, huber or classification
     hist: np.ndarray|None = None, # counts of colours of the training photos, from `ab_histogram`: classification needs them
@@ -312,10 +325,7 @@ def make_model(
     if loss != 'classification': cells = None
     elif hist is None: raise InputError('Classification needs the colours of the training photos: give hist, as ab_histogram counts it.')
     else: cells = occupied_bins(hist)
-    head = lambda c: Bins(c, *cells, rebalance) if cells else Regression(c, loss)
-    shape: dict[str, Any] = dict(encoder=encoder, stride=stride, context=context, zoom=zoom, hints=hints)
-    net = UNet(head, **shape)
-    net.config = dict(loss=loss, rebalance=rebalance, **shape)
+    net = assemble(dict(loss=loss, rebalance=rebalance, encoder=encoder, stride=stride, context=context, zoom=zoom, hints=hints), cells)
     if init == 'imagenet':
         w = imagenet_weights(encoder)
         net.encoder.load_state_dict({k: w[k] for k in net.encoder.state_dict() if k in w}, strict=False)
@@ -386,6 +396,12 @@ def read_weights(path: str|Path|None = None) -> tuple[dict, dict]: # state dict 
     if meta.get('sha256') != weights_hash(state): raise InputError(f'{path} is damaged (its hash does not match): get it again.')
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, meta
 
+def cells_of(
+    state: dict # of a network
+) -> tuple[torch.Tensor, torch.Tensor]|None: # a classifier's cells and their shares
+    "What a classifier's weights say of its cells."
+    return (state['head.centers'], state['head.share']) if 'head.centers' in state else None
+
 def load_model(
     path: str|Path|None = None, # a weights file; None = the shipped model
     device: str = 'cpu' # cpu, gpu, auto, cuda or mps
@@ -393,15 +409,14 @@ def load_model(
     "Load a trained model. Raises `InputError` for a file that is missing, damaged, foreign or of another architecture."
     state, meta = read_weights(path)
     try:
-        shape = {k: meta[k] for k in ('encoder', 'stride', 'context', 'zoom')}
-        shape['hints'] = meta.get('hints', False) # files before 0.2 have none
-        bins = lambda c: Bins(c, state['head.centers'], state['head.share'], meta['rebalance'])
-        net = UNet(bins if meta['loss'] == 'classification' else lambda c: Regression(c, meta['loss']), **shape)
+        config = {k: meta[k] for k in ('loss', 'rebalance', 'encoder', 'stride', 'context', 'zoom')}
+        config['hints'] = meta.get('hints', False) # the first files do not say
+        net = assemble(config, cells_of(state))
         for k, v in net.state_dict().items():
             if 'num_batches' in k: state[k] = v
         net.load_state_dict(state)
     except (KeyError, RuntimeError) as e: raise InputError(f'{path or shipped_model()} is of another architecture than this version of colorize builds: train it again, or use the version that wrote it.') from e
-    net.config, net.meta = dict(shape, loss=meta['loss'], rebalance=meta['rebalance']), meta
+    net.meta = meta
     for dial in ('vividness', 'balance', 'saturation'):
         if dial in meta: setattr(net.head, dial, meta[dial])
     return net.eval().requires_grad_(False).to(pick_device(device))

@@ -38,7 +38,7 @@ from .core import InputError, as_typed, atomic, batch_lab_to_rgb, check_output, 
 from .data import Batches, ab_histogram, pack_dataset, read_shares
 from .distributed import SharedMean, first_alone, gathered, share_norms, start_processes, together
 from .evaluate import colorfulness, histogram_distance, kid, recolor
-from .model import Bins, UNet, enlarge, known_colors, load_model, losses, make_model, save_model, torch_save
+from .model import UNet, assemble, cells_of, enlarge, known_colors, load_model, losses, make_model, save_model, torch_save
 from .networks import Inception
 
 # %% ../nbs/03_train.ipynb #c007
@@ -461,14 +461,14 @@ def start_model(
     shape = {k: v for k, v in shape.items() if v is not None}
     if init in ('imagenet', 'random'): return make_model(loss, hist(), init=init, **dict(rebalance=0, zoom=2) | shape)
     old = load_model(None if init == 'shipped' else init).requires_grad_(True)
-    config = dict(old.config, loss=loss) | shape
+    config, state = dict(old.config, loss=loss) | shape, old.state_dict()
     if config == old.config: return old
-    state = old.state_dict()
-    if loss != old.config['loss']: state = {k: v for k, v in state.items() if not k.startswith('head.')}
-    net = make_model(**config, hist=hist())
-    if 'head.centers' in state: net.head = Bins(net.head.conv.in_channels, state['head.centers'], state['head.share'], config['rebalance'])
-    fits = {k: v for k, v in state.items() if k in (mine := net.state_dict()) and mine[k].shape == v.shape}
-    net.load_state_dict(fits, strict=False)
+    if loss == old.config['loss']: net = assemble(config, cells_of(state))
+    else:
+        net = make_model(**config, hist=hist())
+        state = {k: v for k, v in state.items() if not k.startswith('head.')}
+    fresh = net.state_dict()
+    net.load_state_dict({k: v for k, v in state.items() if k in fresh and fresh[k].shape == v.shape}, strict=False)
     return net
 
 # %% ../nbs/03_train.ipynb #c050

@@ -7,19 +7,32 @@ from hypothesis import given, settings, strategies as st
 
 from colorize.core import InputError
 from colorize.data import Batches, ab_histogram, check_photo, sample_photos
-from colorize.model import Bins, class_weights, enlarge, load_model, make_model, save_model
+from colorize.model import Bins, class_weights, enlarge, known_colors, load_model, make_model, save_model
 from colorize.train import mean_colorfulness, to_photos, tune_decoding
 
 @pytest.fixture(scope='module')
 def squares(): return np.stack([rgb for p in sample_photos() if (rgb := check_photo(p, 64)[0]) is not None])
 
-@pytest.mark.parametrize('shape', [dict(), dict(zoom=2), dict(stride=2, context=True), dict(encoder='classic'), dict(stride=8, zoom=2, encoder='resnet10t')], ids=str)
+@pytest.mark.parametrize('shape', [dict(), dict(zoom=2), dict(stride=2, context=1), dict(context=2, hints=True), dict(encoder='classic'), dict(stride=8, zoom=2, encoder='resnet10t')], ids=str)
 @pytest.mark.parametrize('loss', ['l1', 'classification'])
 def test_weights_file_brings_back_any_shape(tmp_path, squares, shape, loss):
     net = make_model(loss, ab_histogram(squares), **shape).eval()
     again, L = load_model(save_model(net, tmp_path/'m.pth')), torch.rand(2, 1, 64, 96)*100
     assert again.config == net.config and net(L).shape[-2:] == (64//shape.get('stride', 4), 96//shape.get('stride', 4))
     with torch.no_grad(): assert torch.allclose(again(L), net(L), atol=.05)
+
+def test_known_colours_are_heard_everywhere(squares):
+    torch.manual_seed(0)
+    net, L = make_model('l1', stride=8, context=2, hints=True).eval(), torch.rand(1, 1, 64, 96)*100
+    known = known_colors(torch.full((1, 2, 4, 6), 40.), torch.zeros(1, 1, 4, 6))
+    known[..., 1, 1] = torch.tensor([.8, .8, 1])
+    with torch.no_grad():
+        assert torch.equal(net(L, known), net(L)) # at the start it changes nothing
+        torch.nn.init.normal_(net.hints.weight)
+        for block in net.context: torch.nn.init.normal_(block.project.weight, std=.1)
+        far = (net(L, known) - net(L)).abs()[..., -1, -1]
+        nothing = net(L, known*0) - net(L)
+    assert far.max() > 1e-5 and nothing.abs().max() < 1e-6
 
 @pytest.mark.parametrize('shape', [dict(stride=3), dict(stride=16, zoom=2), dict(stride=1)], ids=str)
 def test_impossible_shapes_are_refused(shape):

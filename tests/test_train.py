@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fastprogress.fastprogress import ProgressBar
 from PIL import Image
 
 from colorize.core import InputError
 from colorize.data import Batches
 from colorize.distributed import start_processes
 from colorize.model import load_model
-from colorize.train import Checkpoint, find_rate, prepare, train
+from colorize.train import Checkpoint, find_rate, prepare, start_model, train
 
 EPOCHS, OPTIONS = 3, '--n-epochs 3 --batch-size 4 --size 32 --lr 0.0003 --device cpu'.split()
 
@@ -219,6 +220,48 @@ def test_resuming_what_is_finished(album, whole):
     before = whole.read_bytes()
     code, said = finish(start(album, whole, '--resume'))
     assert code == 0 and 'is finished' in said and whole.read_bytes() == before
+    code, said = finish(start(album, whole, '--resume', '--n-epochs', str(EPOCHS + 1)))
+    assert code == 1 and f'is finished after {EPOCHS} epochs' in said and '--init' in said
+    assert whole.read_bytes() == before
+
+LIGHT = dict(quick=True, bf16=True, stride=8, zoom=1, context=2, hints=True)
+
+def test_quick_leaves_the_costly_parts_as_they_are(album, tmp_path):
+    learn, _ = quick(album, tmp_path/'m.pth', ema_decay=0, epochs=1, **LIGHT)
+    before, after = load_model().state_dict(), learn.model.state_dict()
+    same = {k for k in before if before[k].dtype.is_floating_point and torch.equal(before[k], after[k])}
+    kept = ('encoder.conv_stem.weight', 'encoder.blocks.1.0.conv_pw.weight',
+            'encoder.blocks.5.0.conv_dw.weight', 'encoder.blocks.5.0.bn1.running_mean')
+    learned = ('encoder.blocks.2.0.conv_pw.weight', 'decoder.0.convs.0.0.weight',
+               'decoder.0.convs.0.1.running_mean', 'head.conv.weight')
+    assert same.issuperset(kept) and same.isdisjoint(learned)
+
+def test_light_training_resumes_as_if_never_stopped(album, tmp_path, monkeypatch):
+    out = tmp_path/'m.pth'
+    quick(album, tmp_path/'whole.pth', **LIGHT)
+    stopped(album, out, monkeypatch, **LIGHT)
+    quick(album, out, resume=True, **LIGHT)
+    assert same(out, tmp_path/'whole.pth')
+
+def test_a_new_shape_starts_as_the_old_model():
+    old, L = load_model(), torch.rand(1, 1, 64, 96)*100
+    new = start_model('shipped', 'classification', None, context=2, hints=True).eval()
+    assert new.config['context'] == 2
+    with torch.no_grad(): assert torch.allclose(new(L), old(L), atol=1e-3)
+
+def test_the_bar_goes_on_where_the_epoch_was_left(album, tmp_path, monkeypatch):
+    out, shown = tmp_path/'m.pth', []
+    stopped(album, out, monkeypatch)
+    update = ProgressBar.update
+    monkeypatch.setattr(ProgressBar, 'update', lambda self, n: (shown.append(n), update(self, n)))
+    quick(album, out, resume=True)
+    assert shown[:2] == [0, 2] # one of two steps was done before
+
+def test_folders_can_be_drawn_less_often(album, tmp_path, capsys):
+    quick(album, tmp_path/'m.pth', steps=0, epochs=1, shares=f'{album.name}: 0.5')
+    assert 'Training on 37 photos, 16 crops an epoch' in capsys.readouterr().out
+    with pytest.raises(InputError, match='no photo is in such a folder'):
+        quick(album, tmp_path/'n.pth', shares='nowhere: 0.5')
 
 def test_the_same_folder_by_another_name(album, tmp_path, monkeypatch, capsys):
     stopped(album, out := tmp_path/'m.pth', monkeypatch)
