@@ -186,6 +186,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'colorize.evaluate.hue_table': ('fid.html#hue_table', 'colorize/evaluate.py'),
                                    'colorize.evaluate.jensen_shannon': ('fid.html#jensen_shannon', 'colorize/evaluate.py'),
                                    'colorize.evaluate.kid': ('fid.html#kid', 'colorize/evaluate.py'),
+                                   'colorize.evaluate.markdown': ('fid.html#markdown', 'colorize/evaluate.py'),
                                    'colorize.evaluate.mean_colorfulness': ('fid.html#mean_colorfulness', 'colorize/evaluate.py'),
                                    'colorize.evaluate.mean_colours': ('fid.html#mean_colours', 'colorize/evaluate.py'),
                                    'colorize.evaluate.measure': ('fid.html#measure', 'colorize/evaluate.py'),

@@ -9,7 +9,7 @@ __all__ = ['floor_names', 'far', 'one_colour', 'coherence_side', 'most_chroma', 
            'coherence', 'scaled_chroma', 'mean_colorfulness', 'chroma_to_match', 'color_table', 'hue_table',
            'jensen_shannon', 'histogram_distance', 'balanced_auc', 'weighted_mean', 'resample', 'statistics', 'fid',
            'kid', 'fid_infinity', 'Judges', 'all_judges', 'measure', 'summarize', 'compare', 'real_halves',
-           'fid_remark', 'compare_equal', 'truth_row', 'metrics_table', 'tidy', 'provenance']
+           'fid_remark', 'compare_equal', 'truth_row', 'metrics_table', 'markdown', 'tidy', 'provenance']
 
 # %% ../nbs/06_fid.ipynb #c002
 from collections.abc import Sequence
@@ -574,6 +574,14 @@ def metrics_table(
 # %% ../nbs/06_fid.ipynb #k603007
 equal_figures = ('chroma', 'kid', 'fid', 'lpips', 'top1', 'hist_distance', 'de2000', 'ab_error',
                  'auc_balanced', 'coherence', 'psnr') # what is shown at equal colorfulness
+
+# %% ../nbs/06_fid.ipynb #k603008
+def markdown(
+    table # pandas DataFrame of strings
+) -> str: # a line a row
+    "A table for a README."
+    lines = [['', *table.columns], ['---']*(1 + len(table.columns)), *table.reset_index().values]
+    return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
 
 # %% ../nbs/06_fid.ipynb #c065
 def tidy(

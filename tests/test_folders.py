@@ -65,7 +65,9 @@ def test_without_pairs(here):
     found = written(here/'out')
     ours = found['metrics']['generated']
     assert not found['paired'] and ours['n'] == 4 and 0 < ours['hist_distance'] < 1 and {'cf', 'cf_delta'} <= ours.keys()
-    assert not {'ab_error', 'psnr', 'de2000'} & {k for k, v in ours.items() if v is not None}
+    assert not {'ab_error', 'psnr', 'de2000', 'coherence'} & {k for k, v in ours.items() if v is not None}
+    equal = found['metrics_at_equal_colorfulness']['generated']
+    assert equal['cf'] == pytest.approx(found['metrics']['truth']['cf'], rel=.01) and equal['chroma'] > 0 and equal['hist_distance'] > 0
 
 @pytest.mark.parametrize('side', ['real', 'made'])
 def test_gray_photos(here, side):
