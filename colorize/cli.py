@@ -183,6 +183,9 @@ def evaluate(
     from colorize.folders import evaluate_folders
     found = evaluate_folders(real, generated, out or '', size, floors, n, device, batch_size, seed, force, bar=sys.stderr.isatty())
     typer.echo(found['table'].to_string())
+    if len(found['equal'].columns):
+        typer.echo('\nAt equal colorfulness (chroma multiplied until the mean is the truth\'s):')
+        typer.echo(found['equal'].to_string() + '\n')
     for note in found['notes']: typer.echo(note)
     for name, why in found['left_out'][:10]: typer.echo(f'Left out: {name} ({why})')
     if len(found['left_out']) > 10: typer.echo(f'and {len(found["left_out"]) - 10} more, listed in metrics.json.')

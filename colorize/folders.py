@@ -18,8 +18,11 @@ from tqdm.auto import tqdm
 from .core import InputError, atomic, check_output, folder, image_grid, pick_device, pyplot, save_figure, save_json, sha256, threaded, user_path
 from .data import content_hash, near_grey, open_photo, sample_photos
 from .photos import Photo, find_photos, write_photo
-from .evaluate import Judges, Lazy, all_judges, chosen, compare, crossed_floors, evaluation_set, fid_remark, measure, metrics_table, provenance, real_halves, recolor, squares, summarize, tidy
-from .networks import Cache, default_cache
+from .evaluate import (
+    Judges, Lazy, all_judges, chosen, chroma_to_match, compare, crossed_floors, equal_figures,
+    evaluation_set, fid_remark, measure, metrics_table, provenance, real_halves, recolor,
+    scaled_chroma, squares, summarize, tidy, truth_row)
+from .networks import Cache, default_cache, pixels
 
 # %% ../nbs/06b_folders.ipynb #c006
 def pair_files(
@@ -195,7 +198,9 @@ def write_evaluation(
     words = dict(spread='Histograms of error and of colorfulness over photos, and how often each ab cell occurs, true and generated.', worst='The pairs with the largest errors, true beside generated.')
     for name, fig in figures.items(): save_figure(fig, out/f'{name}.png', words[name])
     with atomic(out/'photos.csv') as tmp: table.round(5).to_csv(tmp, index=False)
-    save_json(dict(found, per_photo=[{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in table.to_dict('records')]), out/'metrics.json')
+    rounded = lambda v: v if not isinstance(v, float) else None if np.isnan(v) else round(v, 5) # NaN is no JSON
+    per_photo = [{k: rounded(v) for k, v in row.items()} for row in table.to_dict('records')]
+    save_json(dict(found, per_photo=per_photo), out/'metrics.json')
 
 # %% ../nbs/06b_folders.ipynb #c023
 def _floors(pairs: list[tuple], x: Lazy, size: int, seed: int) -> dict: # name -> what pixels are compared with, and what networks look at
@@ -206,6 +211,66 @@ def _floors(pairs: list[tuple], x: Lazy, size: int, seed: int) -> dict: # name -
     whole = crossed_floors(Lazy(pairs, lambda p: np.asarray(open_photo(p[0]))), range(len(pairs)), seed) if reduced else from_x
     kept = {name: held(photos) for name, photos in from_x.items()}
     return {name: (kept[name], whole[name] if reduced else kept[name]) for name in kept}
+
+# %% ../nbs/06b_folders.ipynb #k611002
+def _at_equal_colorfulness(
+    name: str, # of the predictions
+    real: Sequence, # HxWx3 uint8 each
+    predicted: Sequence,
+    judges: Judges,
+    paired: bool,
+    files: tuple[Sequence, Sequence]|None, # what networks look at in place of the photos
+    label: str, # of the progress bars; none: no bars
+    seed: int
+) -> dict[str, dict]: # name: as `summarize`, and chroma, the factor; empty if they are too gray
+    "Figures after one factor has made the generated photos as colourful as the true ones."
+    factor = chroma_to_match(real, predicted)
+    if factor is None:
+        return {}
+    scaled = scaled_chroma(predicted, factor)
+    if files:
+        files = files[0], scaled_chroma(Lazy(files[1], pixels), factor)
+    sides = measure(real, scaled, judges, paired, label and f'{label}, equal', files)
+    return {name: summarize(*sides, paired, seed=seed) | dict(chroma=factor)}
+
+# %% ../nbs/06b_folders.ipynb #k611004
+def _judge_floors(
+    pairs: list[tuple], # of files, the true photo first
+    real: Lazy, # the true photos as they are compared, HxWx3 uint8 each
+    size: int, # px of the centre squares; 0: whole photos
+    wanted: Sequence[str], # names of the floors
+    judges: Judges,
+    files: tuple[Sequence, Sequence]|None, # what networks look at in place of the photos
+    bar: bool, # show progress bars?
+    seed: int
+) -> tuple[dict, dict]: # name -> figures as they come; at equal colorfulness, but for gray
+    "Figures of the floors."
+    rows, equal = {}, {}
+    floors = _floors(pairs, real, size, seed) if wanted else {}
+    for name, (floor, whole) in floors.items():
+        if name not in wanted:
+            continue
+        looked_at = files and (files[0], whole)
+        label = name if bar else ''
+        sides = measure(real, floor, judges, label=label, files=looked_at)
+        rows[name] = summarize(*sides, seed=seed)
+        equal |= _at_equal_colorfulness(name, real, floor, judges, True, looked_at, label, seed)
+    return rows, equal
+
+# %% ../nbs/06b_folders.ipynb #k611005
+def _inputs(
+    real: str|Path, # folder
+    generated: str|Path, # folder or weights file
+    model: Path|None, # the weights file, if it is one
+    size: int # px of the centre squares; 0: whole files
+) -> dict: # ready for JSON
+    "What was compared, and how it was made ready."
+    ready = f'centre squares of {size} px'
+    if not size:
+        ready = f'whole files; for pixel figures reduced to the smaller of a pair and {largest} px'
+    return dict(real=user_path(real).name, generated=user_path(generated).name, size=size,
+                model_sha256=sha256(model) if model else None,
+                preprocessing=f'{ready}, Pillow bicubic, antialiased')
 
 # %% ../nbs/06b_folders.ipynb #c024
 def evaluate_folders(
@@ -221,10 +286,9 @@ def evaluate_folders(
     force: bool = False, # may files in `out` be replaced?
     judges: Judges|None = None, # None: all whose weights can be had, with the cache that lasts
     bar: bool = False # show progress bars?
-) -> dict: # metrics (name -> figures), notes, left_out, and how they were made; table: to be shown
+) -> dict: # metrics (name -> figures), notes, left_out, how they were made; table, equal: to show
     "Compare two collections of photos by every figure there is, beside the floors; write it down."
-    out, size, model = _places(real, made, out, size, seed)
-    wanted, device = chosen(floors), pick_device(device)
+    (out, size, model), wanted, device = _places(real, made, out, size, seed), chosen(floors), pick_device(device)
     pairs, others, left_out = gather(real, made, n)
     _check_empty(out, force)
     (pairs, bad, about), (others, bad2, about2) = usable(pairs), usable(others, gray=True) if others else ([], [], [])
@@ -233,20 +297,21 @@ def evaluate_folders(
     paired, side = not others, 0 if others else 1
     x, y = photos_of(pairs, 0, size), photos_of(others or pairs, side, size)
     files = None if size else ([p[0] for p in pairs], [p[side] for p in others or pairs])
-    sides = measure(x, y, judges, paired, Path(made).name if bar else '', files)
+    label = Path(made).name if bar else ''
+    sides = measure(x, y, judges, paired, label, files)
     rows = {'generated': summarize(*sides, paired, seed=seed)}
-    for name, (floor, whole) in _floors(pairs, x, size, seed).items() if wanted else ():
-        if name in wanted: rows[name] = summarize(*measure(x, floor, judges, label=name if bar else '', files=files and (files[0], whole)), seed=seed)
+    equal = _at_equal_colorfulness('generated', x, y, judges, paired, files, label, seed)
+    for table, more in zip((rows, equal), _judge_floors(pairs, x, size, wanted, judges, files, bar, seed)): table |= more
     if len(pairs) > 3: rows['real halves'] = real_halves(sides[0], range(len(pairs)), seed)
-    rows['truth'] = dict(n=len(pairs), **{k: rows['generated'][f'{k}_real'] for k in ('cf', 'cf_abs', 'hue_entropy')})
+    rows['truth'] = dict(n=len(pairs), **truth_row(rows['generated']))
     notes = [f'No names agree: {len(pairs)} true and {len(others)} generated photos are compared as collections.']*(not paired) + _remarks(about + about2, sides[1], rows['generated']['n'], bool(judges.inception), paired)
     name = lambda p: _short(p, user_path(real), user_path(made), out)
-    found = dict(provenance(judges, device, seed), metrics={k: tidy(r) for k, r in rows.items()}, notes=notes + missing, left_out=[(name(p), why) for p, why in left_out + bad + bad2], n=len(pairs),
-                 paired=paired, size=size,
-                 preprocessing=f'centre squares of {size} px, Pillow bicubic, antialiased' if size else f'whole files; for pixel figures reduced to the smaller of a pair and {largest} px, Pillow bicubic, antialiased',
-                 real=user_path(real).name, generated=user_path(made).name, model_sha256=sha256(model) if model else None)
+    found = dict(provenance(judges, device, seed), metrics={k: tidy(r) for k, r in rows.items()},
+                 metrics_at_equal_colorfulness={k: tidy(r) for k, r in equal.items()}, notes=notes + missing, n=len(pairs), paired=paired,
+                 left_out=[(name(p), why) for p, why in left_out + bad + bad2], **_inputs(real, made, model, size))
     write_evaluation(found, ([name(p[0]) for p in pairs], [name(p[side]) for p in others or pairs]), sides, (x, y), out)
-    return found | dict(table=metrics_table(rows, ['generated']), out=out)
+    shown = dict(table=metrics_table(rows, ['generated']), equal=metrics_table(equal, (), equal_figures))
+    return found | shown | dict(out=out)
 
 # %% ../nbs/06b_folders.ipynb #c028
 def validate_model(

@@ -9,7 +9,10 @@ from PIL import Image
 from colorize import evaluate
 from colorize.core import InputError, rgb_to_lab, threaded
 from colorize.data import sample_photos
-from colorize.evaluate import Judges, Lazy, balanced_auc, chosen, color_table, colorfulness, compare, crossed_floors, evaluation_set, fid, fid_infinity, floors, histogram_distance, hue_table, kid, measure, metrics_table, photo_metrics, recolor, resample, statistics, summarize, tidy
+from colorize.evaluate import (
+    Judges, Lazy, balanced_auc, chosen, chroma_to_match, coherence, color_table, colorfulness, compare, compare_equal, crossed_floors,
+    evaluation_set, fid, fid_infinity, floors, histogram_distance, hue_table, kid, mean_colorfulness, measure, metrics_table, photo_metrics,
+    recolor, resample, scaled_chroma, segments, statistics, summarize, tidy, truth_row, weighted_mean)
 from colorize.networks import Cache
 
 # Sharma, Wu and Dalal 2005, table 1: L a b, L a b, CIEDE2000
@@ -220,6 +223,136 @@ def test_evaluation_set_has_one_order():
     a, b = evaluation_set(paths, 32, n=4)[0], evaluation_set(paths[::-1], 32)[0]
     assert all(np.array_equal(x, y) for x, y in zip(a, b))
 
+# Patches
+
+@pytest.fixture(scope='module')
+def squares256():
+    "The centre squares of the sample photos that have colour, 256 px."
+    return evaluation_set(sample_photos(), 256)[0]
+
+def coherence_by_hand(real, predicted):
+    "The definition, segment by segment and in float64."
+    import cv2
+    from skimage.segmentation import felzenszwalb
+    labels = felzenszwalb(cv2.GaussianBlur(real, (0, 0), 1), scale=300, sigma=.8, min_size=300)
+    truth, guess = (rgb_to_lab(x)[..., 1:].astype(float) for x in (real, predicted))
+    total = area = 0
+    for k in np.unique(labels):
+        t, g = truth[labels == k], guess[labels == k]
+        if np.sqrt(t[:, 0].var() + t[:, 1].var()) < 8:
+            total += len(g)*np.sqrt(g[:, 0].var() + g[:, 1].var())
+            area += len(g)
+    return total/area if area else None
+
+def test_coherence_is_its_definition(squares256):
+    counted = 0
+    for real in squares256:
+        for predicted in (real, recolor(real, rgb_to_lab(real)[..., [2, 1]])):
+            found, own = coherence(real, predicted)
+            if (by_hand := coherence_by_hand(real, predicted)) is None:
+                assert math.isnan(found) and math.isnan(own)
+                continue
+            counted += 1
+            assert found == pytest.approx(by_hand, rel=1e-4)
+            assert own == pytest.approx(coherence_by_hand(real, real), rel=1e-4) and own < 8
+    assert counted >= 12
+
+def test_coherence_of_two_fields():
+    "Two fields of one colour each: 0 for themselves; a field split in two colours d apart spreads by d/2, over half of the area."
+    real = np.concatenate([recolor(np.full((64, 128, 3), 145, np.uint8), ab) for ab in ((30, 20), (-30, 20))])
+    assert len(np.unique(segments(real))) == 2
+    assert coherence(real, real) == (pytest.approx(0, abs=.1), pytest.approx(0, abs=.1))
+    split = rgb_to_lab(real)[..., 1:]
+    split[:64, 64:] += (-12, 16)
+    found, own = coherence(real, recolor(real, split))
+    assert found == pytest.approx(.5*20/2, abs=.3) and own == pytest.approx(0, abs=.1)
+
+def test_patches_raise_coherence_and_gray_has_none(squares256):
+    rng = np.random.default_rng(0)
+    measured = 0
+    for real in squares256:
+        patches = rng.normal(size=(8, 8, 2)).repeat(32, 0).repeat(32, 1)*12
+        patchy, own = coherence(real, recolor(real, rgb_to_lab(real)[..., 1:] + patches))
+        if math.isnan(own): continue
+        measured += 1
+        assert patchy > own + 2
+        assert coherence(real, recolor(real, 0))[0] == pytest.approx(0, abs=.1)
+        assert coherence(real, recolor(real, rgb_to_lab(real)[..., 1:]/2))[0] == pytest.approx(own/2, rel=.15)
+    assert measured >= 6
+
+def test_coherence_of_large_photos(squares256):
+    "Photos are segmented at 256 px on the short side, so that a figure does not depend on how large the file is."
+    for real in squares256[:3]:
+        stained = recolor(real, rgb_to_lab(real)[..., [2, 1]])
+        large = [x.repeat(3, 0).repeat(3, 1) for x in (real, stained)]
+        assert coherence(*large) == pytest.approx(coherence(real, stained), rel=1e-6, nan_ok=True)
+        assert len(np.unique(segments(large[0]))) != len(np.unique(segments(real))), 'size makes no difference here'
+
+def test_photos_without_one_colour_do_not_count(squares256):
+    "The mean is that of the others, in figures, intervals and halves; where there are no others nothing is measured, and nothing is NaN."
+    rng = np.random.default_rng(1)
+    noise = [recolor(np.full((64, 64, 3), 145, np.uint8), rng.normal(0, 30, (64, 64, 2))) for _ in range(4)]
+    assert all(math.isnan(v) for v in coherence(noise[0], noise[0]))
+    plain_ones = [x[::4, ::4] for x in squares256]
+    known = [v for x in plain_ones if not math.isnan(v := coherence(x, x)[1])]
+    mixed = [*noise[:2], *plain_ones, *noise[2:]]
+    row = compare(mixed, mixed)
+    assert 2 <= len(known) < len(mixed)
+    assert row['coherence'] == row['coherence_real'] == pytest.approx(np.mean(known), rel=1e-5)
+    low, high = row['ci']['coherence']
+    assert 0 <= low <= row['coherence'] <= high
+    nothing = compare(noise, noise)
+    assert nothing['coherence'] is None and 'coherence' not in nothing['ci'] and 'coherence' not in truth_row(nothing)
+    assert metrics_table(dict(noise=nothing)).loc['coherence', 'noise'] == '–' and tidy(nothing)['coherence'] is None
+    few = compare([*noise, plain_ones[0]], [*noise, plain_ones[0]])
+    assert all(math.isfinite(q) for q in few['ci'].get('coherence', ()))
+
+def test_weighted_mean():
+    w = np.array([[.5, .25, .25], [0, .5, .5], [0, 1, 0]])
+    assert weighted_mean(w, np.array([1., 2, 4])) == pytest.approx(w @ [1, 2, 4])
+    assert weighted_mean(w, np.array([1, np.nan, 4])) == pytest.approx([2, 4, np.nan], nan_ok=True)
+
+def test_the_truth_has_its_own_column(photos):
+    row = compare(photos[0], faded(photos[0], .5))
+    assert truth_row(row) == {k: row[f'{k}_real'] for k in ('cf', 'cf_abs', 'coherence', 'hue_entropy')}
+    assert row['coherence'] < row['coherence_real'] and not any(k.endswith('_real') for k in tidy(row))
+
+# Equal colorfulness
+
+@pytest.mark.parametrize('name', ['mean ab', 'lookup', 'other', 'half chroma'])
+def test_one_factor_makes_equally_colourful(photos, name):
+    real, predicted = photos[0], crossed_floors(*photos)[name]
+    factor = chroma_to_match(real, predicted)
+    assert mean_colorfulness(scaled_chroma(predicted, factor)) == pytest.approx(mean_colorfulness(real), rel=.01)
+    assert abs(mean_colorfulness(predicted)/mean_colorfulness(real) - 1) > .02, 'there is nothing to scale here'
+    row = compare_equal(real, predicted)
+    assert row['chroma'] == factor and row['cf'] == pytest.approx(row['cf_real'], rel=.01)
+
+def test_chroma_is_taken_away_too(photos):
+    real = photos[0]
+    assert chroma_to_match(faded(real, .5), real) == pytest.approx(.5, abs=.02)
+    assert chroma_to_match(real, real) == pytest.approx(1, abs=.01)
+
+def test_gray_cannot_be_scaled(photos):
+    gray = [recolor(x, 0) for x in photos[0]]
+    assert chroma_to_match(photos[0], gray) is None and compare_equal(photos[0], gray) is None
+
+def test_scaled_chroma_keeps_lightness_and_hue(photos):
+    real = photos[0]
+    for x, y in zip(real, scaled_chroma(real, .5)):
+        before, after = rgb_to_lab(x), rgb_to_lab(y)
+        assert np.abs(before[..., 0] - after[..., 0]).mean() < .5
+        assert np.abs(before[..., 1:]/2 - after[..., 1:]).mean() < .6
+    assert len(scaled_chroma(real, .5)[:3]) == 3 and np.array_equal(scaled_chroma(real, 0)[0], recolor(real[0], 0))
+
+def test_fading_wins_by_error_and_not_at_equal_colorfulness(photos):
+    "Wrong colours, faded, err less; once both are equally colourful, that is gone."
+    real, wrong = photos[0], list(crossed_floors(*photos)['other'])
+    pale = faded(wrong, .5)
+    assert compare(real, pale)['ab_error'] < compare(real, wrong)['ab_error'] - 1 and compare(real, pale)['psnr'] > compare(real, wrong)['psnr'] + .5
+    fair, faded_first = compare_equal(real, wrong), compare_equal(real, pale)
+    assert faded_first['ab_error'] == pytest.approx(fair['ab_error'], rel=.03) and faded_first['psnr'] == pytest.approx(fair['psnr'], abs=.3)
+
 # Figures of colours
 
 @pytest.mark.parametrize('a, b, cell, hue', [(10, 0, (12, 11), 0), (0, 20, (11, 13), 9), (-30, 0, (8, 11), 18), (0, -42, (11, 7), 27), (20, -1, (13, 11), 35), (20, -5, (13, 11), 34), (-20, -1, (9, 11), 18),
@@ -324,7 +457,7 @@ def test_more_squares_are_no_more_photos(photos):
 def test_intervals_hold_the_figure(photos):
     real = photos[0]
     found = compare(real, faded(real, .5), group=photos[1])
-    for key in ('ab_error', 'de2000', 'psnr', 'cf', 'hist_distance', 'auc_balanced'): assert found['ci'][key][0] < found[key] < found['ci'][key][1], key
+    for key in ('ab_error', 'de2000', 'psnr', 'cf', 'coherence', 'hist_distance', 'auc_balanced'): assert found['ci'][key][0] < found[key] < found['ci'][key][1], key
 
 # FID at infinity
 
@@ -360,6 +493,13 @@ def test_pixels_are_remembered(photos, monkeypatch, tmp_path):
     for work in ('_photo', '_pair'): monkeypatch.setattr(evaluate, work, never)
     assert fresh == first == compare(real, made, Judges(pixels=Cache(path)))
     with pytest.raises(AssertionError): compare(real, made[::-1], Judges(pixels=Cache(path)))
+
+def test_no_coherence_is_remembered(photos, tmp_path):
+    "That a photo has none is no damage, in a second run either."
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    real, path = [*photos[0][:4], noise], tmp_path/'c.sqlite'
+    first, second = (compare(real, real, Judges(pixels=Cache(path))) for _ in range(2))
+    assert first == second and first['coherence'] == pytest.approx(compare(real[:4], real[:4])['coherence'])
 
 def test_nothing_measured_is_none(photos):
     row = compare(photos[0][:3], photos[0][3:6])

@@ -9,7 +9,8 @@ from PIL import Image
 
 from colorize import folders, networks
 from colorize.core import InputError, rgb_to_lab
-from colorize.evaluate import Judges, Lazy
+from colorize.data import sample_photos
+from colorize.evaluate import Judges, Lazy, evaluation_set, recolor
 from colorize.folders import evaluate_folders, held, pair_files, photos_of
 from colorize.model import shipped_model
 from colorize.networks import Cache
@@ -64,7 +65,9 @@ def test_without_pairs(here):
     found = written(here/'out')
     ours = found['metrics']['generated']
     assert not found['paired'] and ours['n'] == 4 and 0 < ours['hist_distance'] < 1 and {'cf', 'cf_delta'} <= ours.keys()
-    assert not {'ab_error', 'psnr', 'de2000'} & {k for k, v in ours.items() if v is not None}
+    assert not {'ab_error', 'psnr', 'de2000', 'coherence'} & {k for k, v in ours.items() if v is not None}
+    equal = found['metrics_at_equal_colorfulness']['generated']
+    assert equal['cf'] == pytest.approx(found['metrics']['truth']['cf'], rel=.01) and equal['chroma'] > 0 and equal['hist_distance'] > 0
 
 @pytest.mark.parametrize('side', ['real', 'made'])
 def test_gray_photos(here, side):
@@ -139,9 +142,51 @@ def test_floors_stand_beside(here, toy):
     assert list(found['metrics']) == ['generated', 'grey', 'mean ab', 'lookup', 'other', 'half chroma', 'real halves', 'truth'] == list(found['table'].columns)
     assert found['metrics']['grey']['cf'] == pytest.approx(0, abs=1) and found['metrics']['real halves']['n'] == 2 and 'ab_error' not in {k for k, v in found['metrics']['real halves'].items() if v is not None}
     assert all(r['fid'] > 0 for name, r in found['metrics'].items() if name != 'truth')
-    assert found['metrics']['truth'].keys() == {'n', 'cf', 'cf_abs', 'hue_entropy'}
+    assert found['metrics']['truth'].keys() == {'n', 'cf', 'cf_abs', 'hue_entropy'}, 'these blocks are too small to have coherence'
     assert any(re.match('N = 4 is under 2048: .*biased.*read KID', n) for n in found['notes'])
     assert not any('2048' in n for n in evaluate_folders(real, made, here/'out2', floors='none', judges=NONE)['notes']), 'there is no FID here'
+
+def scenes(root, *names, factor=1.):
+    "Sample photos of 96 px, their chroma multiplied."
+    root.mkdir(parents=True)
+    for name, rgb in zip(names, evaluation_set(sample_photos(), 96)[0]):
+        Image.fromarray(recolor(rgb, factor*rgb_to_lab(rgb)[..., 1:])).save(root/name)
+    return root
+
+def test_at_equal_colorfulness(here, toy):
+    "Half of the truth's chroma, doubled, is the truth; networks see that too; gray has no row."
+    names = [f'{k}.png' for k in range(5)]
+    real, made = scenes(here/'real', *names), scenes(here/'made', *names, factor=.5)
+    found = evaluate_folders(real, made, here/'out', judges=Judges(toy()))
+    as_it_comes, equal = found['metrics'], found['metrics_at_equal_colorfulness']
+    assert list(equal) == ['generated', 'mean ab', 'lookup', 'other', 'half chroma'] == list(found['equal'].columns)
+    assert equal['generated']['chroma'] == pytest.approx(2, abs=.05)
+    for row in equal.values(): assert row['cf'] == pytest.approx(as_it_comes['truth']['cf'], rel=.01)
+    for key in ('ab_error', 'fid', 'kid'): assert equal['generated'][key] < .1*as_it_comes['generated'][key], key
+    assert as_it_comes['generated']['coherence'] < .7*as_it_comes['truth']['coherence']
+    assert equal['generated']['coherence'] == pytest.approx(as_it_comes['truth']['coherence'], rel=.05)
+    assert written(here/'out')['metrics_at_equal_colorfulness'] == equal
+
+def test_equal_colorfulness_on_the_screen(here):
+    scenes(here/'real', *(f'{k}.png' for k in range(3)))
+    scenes(here/'pale', *(f'{k}.png' for k in range(3)), factor=.5)
+    scenes(here/'gray', *(f'{k}.png' for k in range(3)), factor=0)
+    result = say('evaluate real pale -o out --floors none')
+    assert result.exit_code == 0 and re.search(r'^chroma factor +(1\.9\d|2\.0\d)$', result.stdout, re.M), result.output
+    assert re.search(r'^coherence +\d+\.\d \[', result.stdout, re.M)
+    result = say('evaluate real gray -o out2 --floors grey')
+    assert result.exit_code == 0 and 'chroma factor' not in result.stdout and written(here/'out2')['metrics_at_equal_colorfulness'] == {}
+
+def test_photos_without_one_colour_are_empty_cells(here):
+    "NaN is no JSON: null there, an empty cell in the table."
+    for root in ('real', 'made'):
+        scenes(here/root, *(f'{k}.png' for k in range(3)), factor=1 if root == 'real' else .5)
+        for k in (8, 9): Image.fromarray(np.random.default_rng(k).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(here/root/f'{k}.png')
+    evaluate_folders(here/'real', here/'made', here/'out', floors='none', judges=NONE)
+    text = (here/'out'/'metrics.json').read_text()
+    assert 'NaN' not in text and json.loads(text)['metrics']['generated']['coherence'] > 0
+    assert [row['coherence'] is None for row in json.loads(text)['per_photo']][-2:] == [True, True]
+    with open(here/'out'/'photos.csv') as f: assert [row['coherence'] for row in csv.DictReader(f)][-2:] == ['', '']
 
 @pytest.mark.parametrize('names', ['0.png 1.png 2.png 3.png 4.png', 'a.png b.png c.png d.png e.png'])
 def test_at_most_n(here, names):
@@ -227,9 +272,9 @@ def test_what_was_not_measured_is_said(here, monkeypatch, tmp_path):
     found = written(here/'out')
     for word in ('FID', 'LPIPS', 'ImageNet'): assert any(n.startswith(word) and n.endswith('.') and '\n' not in n for n in found['notes']), word
     ours = found['metrics']['generated']
-    absent = {'fid', 'fid_infinity', 'kid', 'kid_std', 'lpips', 'top1'}
+    absent = {'fid', 'fid_infinity', 'kid', 'kid_std', 'lpips', 'top1', 'coherence'}  # the blocks of these pictures are too small for coherence
     assert {k for k, v in ours.items() if v is None} == absent and found['networks'] == dict(inception=None, lpips=None, classifier=None)
-    assert {'ab_error', 'de2000', 'de2000_p95', 'psnr', 'ssim', 'auc', 'auc_balanced', 'cf', 'cf_abs', 'hist_distance', 'hue_entropy', 'ci'} <= ours.keys()
+    assert {'ab_error', 'de2000', 'de2000_p95', 'psnr', 'ssim', 'auc', 'auc_balanced', 'cf', 'cf_abs', 'coherence', 'hist_distance', 'hue_entropy', 'ci'} <= ours.keys()
     assert re.search(r'^FID ↓ +–', result.stdout, re.M)
 
 # Bad input
