@@ -21,7 +21,7 @@ from fastcore.meta import delegates
 
 from .core import InputError, user_path
 from .infer import Colorizer, in_batches, software
-from .photos import Job, Summary, _attempt, _bytes, _decode, _inputs, _kind, _named, _open, _suffix, _writes, plan, suffixes
+from .photos import Job, Summary, _all_named, _attempt, _bytes, _decode, _inputs, _kind, _no_album, _open, _suffix, _writes, plan, suffixes
 
 # %% ../nbs/05c_archive.ipynb #c010
 def is_address(
@@ -59,7 +59,7 @@ def _listing(place, recursive, out): # [(address of a photo, its name below the 
         files = [f.path for f in disk.get_file_info(fs.FileSelector(root, recursive=recursive)) if f.type == fs.FileType.File]
     except (pa.ArrowException, OSError) as e: raise InputError(f'{place} cannot be read ({_why(e)}): check the address and your right to it.') from e
     names = [(f, Path(f[len(root):].lstrip('/'))) for f in sorted(files)]
-    found = [(f'{scheme}://{f}', n) for f, n in names if n.suffix.lower() in suffixes and not any(p.startswith('.') for p in n.parts) and not (out.startswith(f'{root}/') and f.startswith(f'{out}/'))]
+    found = [(f'{scheme}://{f}', n) for f, n in names if n.suffix.lower() in suffixes and not n.name.startswith('.') and not any(map(_no_album.match, n.parent.parts)) and not (out.startswith(f'{root}/') and f.startswith(f'{out}/'))]
     if not found: raise InputError(f'{place} holds no photos ({", ".join(sorted(suffixes))}): give one that does{"" if recursive else ", or look into its subfolders with -r (recursive=True)"}.')
     return found
 
@@ -88,10 +88,9 @@ def plan_archive(
     below = Path(root if same else os.devnull)
     found = dict(pair for p in photos for pair in (_listing(str(p), recursive, root if same else '') if is_address(p) else _inputs(p, below, recursive)))
     inputs, there, jobs, skipped, taken = {on_disk(s) for s in found} if same else (), _existing(disk, root), [], [], {}
-    for source, name in found.items():
-        name = _named(name, suffix)
+    for source, name in zip(found, _all_named(list(found.values()), suffix)):
         target = f'{str(out).split("://")[0]}://{root}/{name.as_posix()}' if is_address(out) else Path(os.path.expanduser(out))/name
-        if target in taken: raise InputError(f'{taken[target]} and {source} would both become {target}: give them different folders.')
+        if target in taken: raise InputError(f'{taken[target]} and {source} would both become {target}: rename one, or give them different folders.')
         if on_disk(target) in inputs: raise InputError(f'{target} is one of the photos to read, which are never replaced: choose another folder or name.')
         taken[target] = source
         if force or on_disk(target) not in there: jobs.append(Job(source, target, kind))

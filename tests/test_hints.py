@@ -207,11 +207,11 @@ def test_strokes_on_a_transparent_layer_a_palette_or_a_gray_copy_are_the_same():
     for same in (gray, opaque, Image.fromarray(gray), Image.fromarray(rgba), Image.fromarray(rgba).convert('PA'), Image.fromarray(rgba).quantize(8)):
         for a, b in zip(read_hints(same, (40, 20)), (mask, ab)): np.testing.assert_allclose(a, b, atol=.01)
 
-def test_gray_strokes_need_the_layer_and_half_transparent_is_none():
+def test_gray_strokes_need_the_layer_and_faint_ones_are_none():
     rgba = layer(rgb=(90, 90, 90))
     assert read_hints(rgba, (40, 20))[0].sum() == 8*16
     with pytest.raises(InputError, match='no strokes'): read_hints(rgba[..., :3], (40, 20))
-    with pytest.raises(InputError, match='no strokes'): read_hints(rgba//np.uint8([1, 1, 1, 3]), (40, 20))
+    with pytest.raises(InputError, match='no strokes'): read_hints(rgba//np.uint8([1, 1, 1, 5]), (40, 20))
 
 def test_strokes_on_a_copy_keep_their_shape_and_thin_ones_are_not_lost():
     mask, ab = read_hints(layer(box=(slice(4, 13), slice(8, 24))), (40, 20), (10, 5)) # a row of the copy is covered by a quarter

@@ -578,7 +578,7 @@ def test_rules(album):
     refused('never replaced', plan, 'one.png', '.', force=True)
     refused('one.png and .*one.png would both become out/one.png', plan, ['one.png', 'album/../one.png', 'empty/../album/a.png', 'album/sub/../../x/one.png'], 'out')
     refused('both become', plan, ['album/a.png', 'album/sub/a.png'], 'out')
-    refused('both become', plan, ['a.gif', 'a.png'], 'out')
+    refused('both become', plan, ['album/a.png', 'album/sub/a.png'], 'out', format='jpg')
     refused('exists already.*--force', plan, 'one.png', 'old.png' if (album/'old.png').exists() else 'two words.png')
     refused('name of one file', plan, 'album', 'out.jpg')
     refused('name of one file', plan, ['one.png', 'old.gif'], 'out.jpg')
