@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'RGB_TO_XYZ', 'InputError', 'check_injected', 'project', 'folder', 'shipped_model', 'user_path', 'as_typed',
-           'weights_path', 'check_output', 'atomic', 'save_json', 'load_json', 'sha256', 'pyplot', 'save_figure',
-           'show', 'image_grid', 'srgb_to_linear', 'linear_to_srgb', 'look_up', 'rgb_to_lab', 'lab_to_rgb', 'product',
-           'lab_root', 'lab_cube', 'fit_gamut', 'show_lab', 'lab_to_rgb8', 'batch_rgb_to_lab', 'batch_lab_to_rgb',
-           'threaded', 'keep_memory', 'check_device', 'pick_device']
+           'weights_path', 'check_dataset', 'check_output', 'atomic', 'save_json', 'load_json', 'sha256', 'pyplot',
+           'save_figure', 'show', 'image_grid', 'srgb_to_linear', 'linear_to_srgb', 'look_up', 'rgb_to_lab',
+           'lab_to_rgb', 'product', 'lab_root', 'lab_cube', 'fit_gamut', 'show_lab', 'lab_to_rgb8', 'batch_rgb_to_lab',
+           'batch_lab_to_rgb', 'threaded', 'keep_memory', 'check_device', 'pick_device']
 
 # %% ../nbs/00_core.ipynb #c002
 import ast, ctypes, errno, hashlib, json, os, tempfile
@@ -88,6 +88,22 @@ def weights_path(
     if path.is_file(): return path
     raise InputError(f'There is no model at {path}: give the path of a weights file, '
                      'or train one (colorize train).')
+
+# %% ../nbs/00_core.ipynb #c24b
+def check_dataset(
+    dataset: str|Path, # sample, a folder, or one of fastai's named sets
+    path_val: str|Path = '', # folder of validation photos; empty: none
+):
+    "Raises `InputError` for a folder or a set that does not exist, before anything heavy is imported."
+    if path_val and not (path := user_path(path_val)).is_dir():
+        raise InputError(f'There is no folder {path}: give one that holds photos.')
+    name, path = str(dataset), user_path(dataset)
+    if name == 'sample' or path.is_dir(): return
+    if name.isidentifier(): # its sets only fastai knows
+        from fastai.data.external import URLs
+        if hasattr(URLs, name.upper()): return
+    raise InputError(f'There is no folder {path}, and fastai has no set named {name!r}: '
+                     'give a folder of photos, sample, or a name such as imagenette.')
 
 # %% ../nbs/00_core.ipynb #c027
 def check_output(

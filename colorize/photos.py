@@ -7,13 +7,14 @@ __all__ = ['suffixes', 'HUGE', 'Photo', 'srgb_profile', 'TooLarge', 'read_photo'
            'write_photo', 'find_photos', 'each_photo', 'Job', 'plan', 'Summary', 'run_jobs']
 
 # %% ../nbs/00a_photos.ipynb #c002
-import glob, logging, os, re, stat, struct, sys, warnings, zlib
+import ctypes, glob, logging, os, re, stat, struct, sys, warnings, zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from io import BytesIO
+from itertools import count
 from math import isfinite
 from pathlib import Path
 from threading import Lock, Semaphore
@@ -365,6 +366,15 @@ def _top(page, pixels) -> int: # the value that is white in a TIFF
     if bits == 16 and most in (1023, 4095, 16383) and pixels.max() <= most: return int(most)
     return 2**bits - 1
 
+# %% ../nbs/00a_photos.ipynb #p30e5
+@cache
+def _silence_libtiff(): # as it comes with Pillow
+    folder = Path(Image.__file__).parent
+    for file in [*folder.parent.glob('pillow.libs/libtiff*'), *folder.glob('.dylibs/libtiff*')]:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(str(file)).TIFFSetErrorHandler(None)
+            ctypes.CDLL(str(file)).TIFFSetWarningHandler(None)
+
 # %% ../nbs/00a_photos.ipynb #p30f
 class _NoPhoto(ValueError):
     "An image of a kind that is no photo: why, and what to do about it."
@@ -380,10 +390,16 @@ def _is_raw(page) -> bool: # DNG; undeveloped pixels; packed as Nikon, Sony, Sam
 def _is_reduced(page) -> bool: # or a mask
     return bool(page.tags.valueof(254, 0) & 5) or page.tags.valueof(255) == 2
 
-def _all_pages(tif) -> Iterator: # of a TiffFile, those below others too
-    for page in (p.aspage() for p in tif.pages):
+def _pages(tif) -> Iterator: # of a TiffFile, whose chain may be endless
+    known = set()
+    for i in count():
+        try: page = tif.pages[i].aspage()
+        except IndexError: return
+        if page.offset in known: return
+        known.add(page.offset)
         yield page
-        yield from (sub.aspage() for sub in page.pages or ())
+
+def _pages_below(page) -> list: return [page.pages[k].aspage() for k in range(len(page.subifds or ()))]
 
 # %% ../nbs/00a_photos.ipynb #p30g
 def _best_page(
@@ -392,12 +408,15 @@ def _best_page(
 ) -> tuple: # a file whose first page is the photo; that page by tifffile (None: it is damaged)
     "Look for the photo in a TIFF. Raises `_NoPhoto` for a camera's raw file."
     import tifffile
+    _silence_libtiff()
     file.seek(0)
     try:
         tif = tifffile.TiffFile(file)
-        pages = list(_all_pages(tif))
-        raw = file.seek(8) and file.read(2) == b'CR' or any(map(_is_raw, pages))
-        whole = [p for p in pages if not _is_reduced(p)] or pages
+        pages = list(_pages(tif))
+        below = [sub for page in pages for sub in _pages_below(page)]
+        raw = file.seek(8) and file.read(2) == b'CR' or any(map(_is_raw, pages + below))
+        levels = ([p for p in level if not _is_reduced(p)] for level in (pages, below))
+        whole = next(filter(None, levels), pages)
         page = max(whole, key=lambda p: p.imagewidth*p.imagelength)
     except Exception: return file, None # whatever damage makes of it: Pillow will say
     if raw: raise _NoPhoto(*_raw)
@@ -465,6 +484,8 @@ def _split(im): # any Pillow image -> L, RGB, CMYK or LAB image, or uint16 array
         a = np.asarray(im)
         if im.mode == 'I' and (a.min() < 0 or a.max() > 65535): raise _NoPhoto('its numbers do not fit 16 bits')
         return 65535 - a.astype(np.uint16) if getattr(im, 'tag_v2', {}).get(262) == 0 else a.astype(np.uint16), None  # 262 is 0: white is zero
+    if getattr(im, 'tag_v2', {}).get(339) == (2,) and im.mode == 'L': # signed
+        if np.asarray(im).max() > 127: raise _NoPhoto('its numbers are below zero')
     if im.mode == 'F': raise _NoPhoto('floating-point pixels have no known range')
     gray, alpha = im.mode in ('1', 'L', 'LA', 'La'), None
     if im.has_transparency_data:
@@ -636,28 +657,34 @@ def _identify(file, name): # a Pillow image, not decoded yet
     raise InputError(f'{name} is a HEIC photo, which takes one more package: pip install pillow-heif.')
 
 # %% ../nbs/00a_photos.ipynb #c040
+_packed = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925} # compressions that every Pillow knows
+
 def _read(file, name, megapixels, side=0) -> Photo:
     notes, page = [], None
     file.seek(0)
     if _tiff_head.match(file.read(4)): file, page = _best_page(file, notes)
-    try: im = _identify(file, name)
+    try:
+        with _identify(file, name) as im:
+            _check_size(im.size, name, megapixels)
+            if side: im.draft(None, (side, side))  # JPEG can leave out what would only be averaged away
+            return _photo(im, file, page, notes)
     except (InputError, _NoPhoto): raise
-    except Exception:
-        if page is None: raise
-        _check_size((page.imagewidth, page.imagelength), name, megapixels)
-        return _unusual_photo(file, page, notes)
-    with im:
-        _check_size(im.size, name, megapixels)
-        if side: im.draft(None, (side, side))  # JPEG can leave out what would only be averaged away
-        return _photo(im, file, page, notes)
+    except Exception as e:
+        if str(e).startswith('Unsupported'): raise _NoPhoto(f'u{str(e)[1:]}') from e
+        known = isinstance(e, OSError) and not isinstance(e, UnidentifiedImageError)
+        if page is None or known and page.compression in _packed: raise
+    _check_size((page.imagewidth, page.imagelength), name, megapixels)
+    return _unusual_photo(file, page, notes)
 
-def _mended_png(png: bytes) -> tuple[bytes, str]|None: # without damaged pieces; what was left out
-    chunks = list(_png_chunks(png))
-    bad = [c for c in chunks if not c.kind[:1].isupper() and not c.sound]
-    if not bad: return None
-    names = ', '.join(dict.fromkeys(c.kind.decode('latin-1') for c in bad))
-    whole = b''.join([png[:8], *(c.data for c in chunks if c not in bad)])
-    return whole, f'A part of it that is no picture is damaged and was left out ({names}).'
+# %% ../nbs/00a_photos.ipynb #p40
+def _mended_png(png: bytes) -> Iterator[tuple[bytes, str]]: # less and less of it; what was left out
+    chunks, end = list(_png_chunks(png)), b'\0\0\0\0IEND\xaeB`\x82'
+    film = b'acTL', b'fcTL', b'fdAT'
+    for needed in (lambda c: c.matters or c.sound and c.kind not in film, lambda c: c.matters):
+        kept = [c for c in chunks if needed(c) and c.kind != b'IEND']
+        names = ', '.join(dict.fromkeys(c.kind.decode('latin-1') for c in chunks if not needed(c)))
+        whole = b''.join([png[:8], *(c.data for c in kept), end])
+        yield whole, f'What is damaged in it, and no part of the picture, was left out ({names or "its end"}).'
 
 # %% ../nbs/00a_photos.ipynb #p40a
 def _frame(jpeg: bytes) -> tuple[int, int]: # of a JPEG: the kind of its coding (C0, ...); its bits
@@ -667,30 +694,31 @@ def _frame(jpeg: bytes) -> tuple[int, int]: # of a JPEG: the kind of its coding 
         at += 2 + struct.unpack_from('>H', jpeg, at + 2)[0]
     raise EOFError
 
-def _mended_jpeg(jpeg: bytes) -> tuple[bytes, str]|None: # with its end; what it lacked
+def _mended_jpeg(jpeg: bytes) -> Iterator[tuple[bytes, str]]: # with its end; what it lacked
     coding, bits = _frame(jpeg)
     if bits != 8: raise _NoPhoto(f'JPEG of {bits} bits is not supported')
     if coding in (0xC3, 0xC7, 0xCB, 0xCF): raise _NoPhoto('lossless JPEG is not supported')
     ends = [jpeg.rstrip(b'\xff') + behind + b'\xff\xd9' for behind in (b'', b'\x55'*99)]
     first, second = (np.asarray(Image.open(BytesIO(end), formats=['JPEG'])) for end in ends)
-    if not np.array_equal(first, second): return None
-    return ends[0], 'Its last two bytes are missing; its picture is whole.'
+    if np.array_equal(first, second): yield ends[0], 'Its end is missing; its picture is whole.'
 
-def _mended(file) -> tuple[bytes, str]|None: # what a browser would show; what was wrong
+def _mended(file) -> Iterator[tuple[bytes, str]]: # what a browser would show; what was wrong
     file.seek(0)
     data = file.read()
-    mend = {b'\x89PN': _mended_png, b'\xff\xd8\xff': _mended_jpeg}.get(data[:3])
-    return mend(data) if mend else None
+    if data[:4] == b'\x89PNG': yield from _mended_png(data)
+    if data[:3] == b'\xff\xd8\xff': yield from _mended_jpeg(data)
 
 # %% ../nbs/00a_photos.ipynb #p40c
 def _read_or_mend(file, name, megapixels, side) -> Photo:
     try: return _read(file, name, megapixels, side)
     except (InputError, _NoPhoto, UnidentifiedImageError): raise
-    except Exception:
-        if not (mended := _mended(file)): raise
-    photo = _read(BytesIO(mended[0]), name, megapixels, side)
-    photo.notes.append(mended[1])
-    return photo
+    except Exception as e: damage = e
+    for data, note in _mended(file):
+        with suppress(Exception):
+            photo = _read(BytesIO(data), name, megapixels, side)
+            photo.notes.append(note)
+            return photo
+    raise damage
 
 def _decode(file, name, megapixels, side=0) -> Photo:
     no_photo = f'{name} is no photo that can be read: give one of {", ".join(_formats)}.'
