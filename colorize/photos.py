@@ -263,6 +263,8 @@ def _with_directory(data, order, at, room, entries) -> bytes: # `entries` as the
     return b'Exif\0\0' + bytes(data)
 
 # %% ../nbs/00a_photos.ipynb #p28d
+_no_exif = 'Its EXIF cannot be read and was left out.'
+
 class _Exif(NamedTuple):
     data: bytes = b'' # what to keep, without the orientation
     turn: int = 1 # the orientation, 1 to 8
@@ -278,7 +280,7 @@ def _exif(tags, stored, notes) -> _Exif: # of a Pillow Exif; `stored`: its bytes
             stored = fresh.tobytes()
         return _Exif(_revised_exif(stored) if stored else b'', turn if turn in _turns else 1, adobe)
     except Exception: # struct.error, SyntaxError, TypeError, ...: whatever damaged EXIF causes
-        notes.append('Its EXIF is damaged and was left out.')
+        notes.append(_no_exif)
         return _Exif()
 
 # %% ../nbs/00a_photos.ipynb #p28e
@@ -402,10 +404,7 @@ def _pages(tif) -> Iterator: # of a TiffFile, whose chain may be endless
 def _pages_below(page) -> list: return [page.pages[k].aspage() for k in range(len(page.subifds or ()))]
 
 # %% ../nbs/00a_photos.ipynb #p30g
-def _best_page(
-    file, # a TIFF
-    notes: list[str],
-) -> tuple: # a file whose first page is the photo; that page by tifffile (None: it is damaged)
+def _best_page(file, notes) -> tuple: # a file whose first page is the photo; the page (None: damaged)
     "Look for the photo in a TIFF. Raises `_NoPhoto` for a camera's raw file."
     import tifffile
     _silence_libtiff()
@@ -484,8 +483,8 @@ def _split(im): # any Pillow image -> L, RGB, CMYK or LAB image, or uint16 array
         a = np.asarray(im)
         if im.mode == 'I' and (a.min() < 0 or a.max() > 65535): raise _NoPhoto('its numbers do not fit 16 bits')
         return 65535 - a.astype(np.uint16) if getattr(im, 'tag_v2', {}).get(262) == 0 else a.astype(np.uint16), None  # 262 is 0: white is zero
-    if getattr(im, 'tag_v2', {}).get(339) == (2,) and im.mode == 'L': # signed
-        if np.asarray(im).max() > 127: raise _NoPhoto('its numbers are below zero')
+    if 2 in getattr(im, 'tag_v2', {}).get(339, ()) and im.mode == 'L' and np.asarray(im).max() > 127:
+        raise _NoPhoto('its numbers are below zero') # they are signed
     if im.mode == 'F': raise _NoPhoto('floating-point pixels have no known range')
     gray, alpha = im.mode in ('1', 'L', 'LA', 'La'), None
     if im.has_transparency_data:
@@ -526,6 +525,8 @@ def _photo(im, file=None, page=None, notes=()) -> Photo: # `file`, `page`: where
     if several and getattr(im, 'is_animated', False):
         notes.append(f'Only the first of its {im.n_frames} pictures was read.')
     im.load()
+    if 0x0404 in im.info.get('photoshop', {}) or 33723 in getattr(im, 'tag_v2', ()):
+        notes.append('Its IPTC captions were left out.')
     exif = _exif(im.getexif(), im.format != 'TIFF' and im.info.get('exif'), notes)
     pixels, alpha = _split_deep(im, file, page, notes) if cut else _split(im)
     deep = isinstance(pixels, np.ndarray)
@@ -547,14 +548,14 @@ def _unusual_photo(file, page, notes) -> Photo: # a page of a TIFF that Pillow c
     tags, tif = Image.Exif(), page.parent
     tags.bigtiff, tags.endian = tif.is_bigtiff, tif.byteorder
     try: tags.load_from_fp(file, page.offset)
-    except Exception: notes.append('Its EXIF is damaged and was left out.')
-    exif = _exif(tags, None, notes)
+    except Exception: notes.append(_no_exif)
+    exif = _exif(tags, None, notes)._replace(turn=page.tags.valueof(274, 1))
     icc = page.tags.valueof(34675) if page.photometric not in (8, 9) else None # Lab is done already
     pixels, icc = _to_srgb(pixels, icc, notes)
     density, unit = (tags.get(282), tags.get(283)), {2: 1, 3: 2.54}.get(tags.get(296, 2))
     dpi = tuple(float(d)*unit for d in density if d) if unit else ()
     if alpha is not None and alpha.dtype != pixels.dtype: alpha = _to8(alpha)
-    info = _info(dict(xmp=tags.get(700), dpi=dpi), exif.data, icc, {}, exif.turn > 4)
+    info = _info(dict(xmp=tags.get(700), dpi=dpi), exif.data, icc, {}, exif.turn in range(5, 9))
     return _upright_photo(pixels, alpha, exif.turn, 'TIFF', info, notes)
 
 # %% ../nbs/00a_photos.ipynb #c034
@@ -593,6 +594,7 @@ def _fetch(
         if isinstance(getattr(e, 'reason', e), TimeoutError): raise InputError(f'{url} did not answer in {timeout:g} s: try again, or download it yourself, and give the file.') from e
         raise InputError(f'{url} cannot be fetched ({getattr(e, "reason", None) or e or type(e).__name__}): check the address and the connection.') from e
 
+# %% ../nbs/00a_photos.ipynb #p36a
 def _open(source, timeout) -> tuple: # a seekable binary file, and what to call it
     if isinstance(source, (bytes, bytearray)): return BytesIO(source), 'This photo'
     if str(source) == '-':
@@ -827,7 +829,8 @@ def _encode(photo, kind, quality=95, software='') -> tuple: # the bytes of a fil
     elif alpha is not None: a = np.dstack([a, alpha])
     meta, lost = _metadata(photo, kind, software)
     if a.ndim == 2: meta.pop('icc_profile', None)  # sRGB is a profile for colours; gray without one means the same
-    if lost: notes.append(f'{kind} does not hold its {" and ".join(lost)}.')
+    listed = ' and '.join(filter(None, [', '.join(lost[:-1]), *lost[-1:]]))
+    if lost: notes.append(f'{kind} does not hold its {listed}.')
     if kind in ('PNG', 'TIFF'):
         if a.ndim == 3: a = cv2.cvtColor(a, cv2.COLOR_RGB2BGR if a.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
         return dict(PNG=_png, TIFF=_tiff)[kind](a, meta), notes

@@ -1,5 +1,5 @@
 "Colorizing: L is kept whatever the size, shape and depth; the dials; batches; the backends; the public names; the shipped model."
-import subprocess, sys
+import os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -214,3 +214,20 @@ def test_public_names_from_any_folder(tmp_path):
     code = ('from colorize import load_model, colorize, temperature; from PIL import Image; im = Image.new("L", (20, 10), 128);'
             'net = load_model(); print(temperature(colorize(im, net), warmth=30).size)')
     assert python(code, tmp_path) == '(20, 10)'
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork here')
+def test_forked_processes_go_on(tmp_path):
+    "torch's threads stay behind in the parent: without them a child would wait for ever."
+    (tmp_path/'a.py').write_text("""
+import multiprocessing, numpy as np
+from colorize import colorize
+gray = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
+def work(_): return colorize(gray)
+if __name__ == '__main__':
+    first = colorize(gray)
+    with multiprocessing.get_context('fork').Pool(2) as pool:
+        print([bool(np.abs(first.astype(int) - again).max() <= 1) for again in pool.map(work, range(3))])
+""")
+    env = {k: v for k, v in os.environ.items() if k != 'OMP_NUM_THREADS'}
+    result = subprocess.run([sys.executable, tmp_path/'a.py'], capture_output=True, text=True, timeout=120, env=env)
+    assert result.stdout == '[True, True, True]\n', result.stderr
