@@ -427,6 +427,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'colorize.photos._top': ('photos.html#_top', 'colorize/photos.py'),
                                  'colorize.photos._transform': ('photos.html#_transform', 'colorize/photos.py'),
                                  'colorize.photos._unmultiplied': ('photos.html#_unmultiplied', 'colorize/photos.py'),
+                                 'colorize.photos._unpacked': ('photos.html#_unpacked', 'colorize/photos.py'),
                                  'colorize.photos._unusual': ('photos.html#_unusual', 'colorize/photos.py'),
                                  'colorize.photos._unusual_photo': ('photos.html#_unusual_photo', 'colorize/photos.py'),
                                  'colorize.photos._upright': ('photos.html#_upright', 'colorize/photos.py'),

@@ -8,6 +8,7 @@ __all__ = ['PART', 'is_address', 'file_system', 'on_disk', 'plan_archive', 'writ
 
 # %% ../nbs/05c_archive.ipynb #c002
 import logging, os, re, socket, subprocess, sys, warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
@@ -74,19 +75,20 @@ def plan_archive(
     recursive: bool = False, # the folders below a folder, too?
     format: str|None = None, # jpg, png, ...: None keeps each photo's own (GIF becomes PNG)
     force: bool = False, # may existing outputs be replaced?
+    others: Counter|None = None, # as for `plan`
 ) -> tuple[list[Job], list]: # what is to be done; the outputs that exist already
     "`plan`, for addresses as well. Raises `InputError` for whatever can be refused before the first photo is read."
     photos = [photos] if isinstance(photos, (str, Path)) else list(photos)
     if '-' in map(str, [*photos, out]): raise InputError('stdin and stdout reach no worker: give files or folders, or leave --ray out.')
     disks = [file_system(p)[0] for p in photos]
     if any(not d.equals(disks[0]) for d in disks): raise InputError(f'{photos[0]} and the others lie in different places: give photos of one place at a time.')
-    if not any(map(is_address, [*photos, out])): return plan(photos, out, recursive, format, force)
+    if not any(map(is_address, [*photos, out])): return plan(photos, out, recursive, format, force, others=others)
     disk, root = file_system(out)
     if Path(root).suffix.lower() in suffixes: raise InputError(f'{out} is the name of a file: give a folder.')
     same, suffix = bool(disks) and disk.equals(disks[0]), format and '.' + format.lower().lstrip('.')
     kind = _kind(suffix, f'The format {format}') if suffix else None
     below = Path(root if same else os.devnull)
-    found = dict(pair for p in photos for pair in (_listing(str(p), recursive, root if same else '') if is_address(p) else _inputs(p, below, recursive)))
+    found = dict(pair for p in photos for pair in (_listing(str(p), recursive, root if same else '') if is_address(p) else _inputs(p, below, recursive, others)))
     inputs, there, jobs, skipped, taken = {on_disk(s) for s in found} if same else (), _existing(disk, root), [], [], {}
     for source, name in zip(found, _all_named(list(found.values()), suffix)):
         target = f'{str(out).split("://")[0]}://{root}/{name.as_posix()}' if is_address(out) else Path(os.path.expanduser(out))/name
@@ -286,10 +288,11 @@ def colorize_archive(
     if kwargs.get('hints') or kwargs.get('strokes') is not None: raise InputError('Hints and strokes belong to one photo: leave them out, or --ray.')
     if any(n is not None and n < 1 for n in (workers, batch_size)): raise InputError('Less than one worker, or less than one photo at a time, does nothing: give 1 or more.')
     photos = [photos] if isinstance(photos, (str, Path)) else list(photos)
-    jobs, there = plan_archive(photos, out, recursive, format, force)
+    jobs, there = plan_archive(photos, out, recursive, format, force, others := Counter())
+    refused, jobs = [j.refused for j in jobs if j.refused], [j for j in jobs if not j.refused]
     device, model = kwargs.pop('device', 'cpu'), os.path.abspath(user_path(model)) if isinstance(model, (str, Path)) else model
     run = Colorizer(model, **kwargs) # refuses here what every worker would refuse
-    if not jobs: return Summary([], len(there), seconds=monotonic() - start)
+    if not jobs: return Summary([], len(there), refused, seconds=monotonic() - start, others=others)
     disk, (folder, _, _) = file_system(out)[0], on_disk(jobs[0].out).rpartition('/')
     probe = f'{folder}/.colorize-{blake2b(os.urandom(8), digest_size=8).hexdigest()}'
     write_whole(disk, probe, b'') # says now, and once, that it cannot
@@ -297,4 +300,6 @@ def colorize_archive(
     with cluster(address, workers) as ray: ends = _collect(ray, jobs, file_system(photos[0])[0], bar, workers, device, batch_size, disk, model, quality, software(run.net.meta), force, megapixels, **kwargs)
     ends = [ends[str(j.out)] for j in jobs]
     done = [w if is_address(out) else Path(w) for w, *_ in ends if w]
-    return Summary(done, len(there), [f for _, f, _ in ends if f], [n for *_, notes in ends if notes for n in notes.split('\n')], monotonic() - start)
+    failed = [f for _, f, _ in ends if f] + refused
+    notes = [n for *_, lines in ends if lines for n in lines.split('\n')]
+    return Summary(done, len(there), failed, notes, monotonic() - start, others)

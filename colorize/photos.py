@@ -311,8 +311,6 @@ def _is_cut(im): # will Pillow cut 16 bits to 8?
     return max(im.tag_v2.get(258, (8,))) == 16 if im.format == 'TIFF' else im.format == 'PNG' and ';16' in str(im.tile)
 
 def _deep(file, page) -> np.ndarray|None: # HxWx3 or HxWx4 uint16, as stored; None: cannot be had
-    if page is not None and page.planarconfig == 2:
-        return np.ascontiguousarray(np.moveaxis(page.asarray(), 0, -1))
     file.seek(0)
     stored = file.read()
     if page is None: stored = b''.join([stored[:8], *(c.data for c in _png_chunks(stored) if c.matters)])
@@ -441,6 +439,19 @@ def _lab_to_srgb(a, icc_lab: bool) -> np.ndarray: # HxWx3 uint8 or uint16 of a T
     linear = light @ np.linalg.inv(_matrix(srgb_profile())).T.astype(np.float32)
     return linear_to_srgb(linear.clip(0, 1), a.dtype)
 
+# %% ../nbs/00a_photos.ipynb #p30i5
+def _unpacked(page) -> np.ndarray: # as tifffile gives it
+    try: a = page.asarray()
+    except (ValueError, NotImplementedError) as e:
+        if 'imagecodecs' in str(e):
+            raise _NoPhoto('unpacking it takes one more package', 'pip install imagecodecs') from e
+        if 'not supported' not in str(e): raise
+        raise _NoPhoto(f'its packing, {page.compression.name}, is not supported') from e
+    bits = np.sum(page.bitspersample)*(page.samplesperpixel if np.isscalar(page.bitspersample) else 1)
+    stored = page.imagelength*page.imagewidth*int(bits)//8
+    if page.compression == 1 and sum(page.databytecounts) < stored: raise EOFError # it would be padded
+    return a
+
 # %% ../nbs/00a_photos.ipynb #p30j
 _colours = {0: 1, 1: 1, 2: 3, 5: 4, 8: 3, 9: 3} # white is zero, gray, RGB, ink, Lab, ICC Lab
 
@@ -449,10 +460,7 @@ def _samples(page, size) -> np.ndarray: # HxWxC uint8 or uint16 of a TIFF of so 
     if page.sampleformat == 3: raise _NoPhoto('floating-point pixels have no known range')
     kind = getattr(page.photometric, 'name', page.photometric)
     if page.photometric not in _colours: raise _NoPhoto(f'{kind} colours are not supported')
-    try: a = page.asarray()
-    except (ValueError, NotImplementedError) as e:
-        if 'imagecodecs' not in str(e): raise
-        raise _NoPhoto('unpacking it takes one more package', 'pip install imagecodecs') from e
+    a = _unpacked(page)
     if a.dtype not in (np.uint8, np.uint16): raise _NoPhoto(f'{a.dtype} pixels are not supported')
     shape = page.imagelength, page.imagewidth, page.samplesperpixel
     a = np.moveaxis(a, 0, -1) if page.planarconfig == 2 and a.ndim == 3 else a.reshape(shape)
@@ -511,8 +519,8 @@ def _split_deep(im, file, page, notes) -> tuple: # as `_split`, of the 16 bits t
     multiplied = page is not None and page.extrasamples[:1] == (1,)
     return _unmultiplied(pixels, alpha) if multiplied else pixels, alpha
 
-def _full_range(pixels, page, notes): # uint16 of a TIFF whose white is lower
-    top = _top(page, pixels)
+def _full_range(pixels, page, notes): # uint16 of a TIFF whose white may be lower; images as they are
+    top = _top(page, pixels) if isinstance(pixels, np.ndarray) else 0
     if not 255 < top < 65535: return pixels
     if page.bitspersample == 16: notes.append(f'Its values end at {top}: that was taken for white.')
     return _spread_out(pixels, top)
@@ -528,11 +536,12 @@ def _photo(im, file=None, page=None, notes=()) -> Photo: # `file`, `page`: where
     if 0x0404 in im.info.get('photoshop', {}) or 33723 in getattr(im, 'tag_v2', ()):
         notes.append('Its IPTC captions were left out.')
     exif = _exif(im.getexif(), im.format != 'TIFF' and im.info.get('exif'), notes)
-    pixels, alpha = _split_deep(im, file, page, notes) if cut else _split(im)
-    deep = isinstance(pixels, np.ndarray)
-    if deep and page is not None: pixels = _full_range(pixels, page, notes)
+    planes = cut and page is not None and page.planarconfig == 2
+    if planes: pixels, alpha = _unusual(page, file.seek(0, 2), notes)
+    else: pixels, alpha = _split_deep(im, file, page, notes) if cut else _split(im)
+    if page is not None and not planes: pixels = _full_range(pixels, page, notes)
     # Pillow and OpenCV turn TIFF, and only TIFF, as they load it; tifffile does not
-    turn = stored if cut and deep and page is not None and page.planarconfig == 2 else exif.turn
+    turn = stored if planes else exif.turn
     icc = im.info.get('icc_profile') or _implied_profile(im, exif.adobe)
     pixels, icc = _to_srgb(pixels, icc, notes)
     info = _info(im.info, exif.data, icc, _text(im), turn in range(5, 9) or stored in range(5, 9))
@@ -659,7 +668,7 @@ def _identify(file, name): # a Pillow image, not decoded yet
     raise InputError(f'{name} is a HEIC photo, which takes one more package: pip install pillow-heif.')
 
 # %% ../nbs/00a_photos.ipynb #c040
-_packed = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925} # compressions that every Pillow knows
+_packed = {2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925} # compressions that every Pillow knows whole
 
 def _read(file, name, megapixels, side=0) -> Photo:
     notes, page = [], None
@@ -950,6 +959,7 @@ class Job:
     source: str|Path # as for `read_photo`
     out: str|Path # '-' is stdout; a name without a known suffix gets that of the photo's format
     format: str|None = None # Pillow's name, if it was asked for
+    refused: str = '' # a sentence, if it cannot be done beside the others
 
 def _inode(path): # what a file is, under whatever name
     try: return (st := os.stat(path)).st_dev, st.st_ino
@@ -990,7 +1000,9 @@ def plan(
         if twice := [r for r in results or ['-'] if r in taken]:
             other = taken[twice[0]]
             if _inode(other) and _inode(other) == _inode(source): continue
-            raise InputError(f'{other} and {source} would both become {twice[0]}: rename one, or give them different folders.')
+            why = f'{source} would become {twice[0]}, as {other} does: rename it, or give it another folder.'
+            jobs.append(Job(source, target, kind, why))
+            continue
         taken |= dict.fromkeys(results or ['-'], source)
         for r in results:
             if _inode(r) in inputs: raise InputError(f'{r} is one of the photos to read, which are never replaced: choose another folder or name.')
@@ -1026,6 +1038,7 @@ def _attempt(f, *args):
     except InputError as e: return InputError(str(e))  # without the frames that a traceback keeps alive
 
 def _read_job(job, megapixels): # a photo, or how to decode it if it is huge
+    if job.refused: raise InputError(job.refused)
     file, name = _open(job.source, 20)
     try: photo = _decode(file, name, min(megapixels, HUGE))
     except TooLarge:

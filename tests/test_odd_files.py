@@ -369,3 +369,19 @@ def test_unsupported_is_no_damage():
     bmp = bytearray(saved(GRAY, 'BMP'))
     struct.pack_into('<H', bmp, 28, 2)
     assert re.search('unsupported BMP pixel depth', refused(bytes(bmp)))
+
+def test_tiles_that_reach_beyond_the_edge():
+    wide = np.tile(GRAY, (5, 5))[:107, :150]
+    stored = tif(wide, photometric='miniswhite', tile=(64, 64))
+    assert np.array_equal(read_photo(stored).pixels, 255 - wide)
+    assert 'damaged' in refused(stored[:-4000])
+
+@pytest.mark.parametrize('bits', [8, 16])
+def test_ink_in_planes(bits):
+    ink = np.stack([GRAY16 if bits == 16 else GRAY]*4)
+    contiguous = tif(np.moveaxis(ink, 0, -1), photometric='separated')
+    planes = tif(ink, photometric='separated', planarconfig='separate')
+    assert off(read_photo(planes), read_photo(contiguous).pixels) < 1
+
+def test_a_packing_that_nobody_knows():
+    assert 'its packing, THUNDERSCAN, is not supported' in refused(tif_of(8, GRAY.tobytes(), (259, 32809)))
