@@ -51,12 +51,12 @@ def scale_hints(
 def _drawn(image) -> np.ndarray: # HxWx3 or HxWx4 uint8 -> HxW bool: the strokes, or `InputError`
     opaque = image[..., 3] >= 64 if image.shape[2] == 4 else np.ones(image.shape[:2], bool)
     layer = opaque.mean() <= .5 # else it is a copy of the photo, perhaps with clear corners
-    coloured = np.ptp(image[..., :3], -1) > 24 # a chroma of about 10, more than JPEG adds to gray
-    drawn = opaque if layer else opaque & coloured
-    if 0 < drawn.mean() <= .5: return drawn
-    faint = '' if opaque.any() else ', or they are less than a quarter opaque'
-    much = f'is coloured on {drawn.mean():.0%} of its area, which is no stroke'
-    what = much if drawn.any() else f'has no strokes{faint}'
+    spread = np.ptp(image[..., :3], -1)
+    drawn = opaque if layer else opaque & (spread > 24) # a chroma of about 10, more than JPEG adds
+    tinted = 0 if layer else (opaque & (spread > 8)).mean()
+    if drawn.any() and tinted <= .5: return drawn
+    what = 'has no strokes' + ('' if opaque.any() else ', or they are less than a quarter opaque')
+    if drawn.any(): what = f'is coloured on {tinted:.0%} of its area, which is no stroke'
     raise InputError(f'The picture of hints {what}: draw with a colour, on a transparent layer '
                      'or on a gray (not a sepia) copy of the photo.')
 

@@ -232,7 +232,7 @@ def test_bad_pictures_of_hints(image, message):
 def scene(h=24, w=32): return np.tile(np.linspace(40, 220, h, dtype=np.uint8)[:, None, None], (1, w, 3))
 
 def test_a_copy_that_is_coloured_everywhere_is_no_stroke():
-    sepia = (scene()*np.array([1, .8, .55])).astype(np.uint8)
+    sepia = (scene()*np.array([1, .9, .8])).astype(np.uint8)
     for image in (sepia, np.dstack([sepia, np.full((24, 32), 255, np.uint8)])):
         with pytest.raises(InputError, match='is coloured on .*% of its area, which is no stroke: draw'): read_hints(image, (32, 24))
 
