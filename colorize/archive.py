@@ -8,6 +8,7 @@ __all__ = ['PART', 'is_address', 'file_system', 'on_disk', 'plan_archive', 'writ
 
 # %% ../nbs/05c_archive.ipynb #c002
 import logging, os, re, socket, subprocess, sys, warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from fastcore.meta import delegates
 
 from .core import InputError, user_path
 from .infer import Colorizer, in_batches, software
-from .photos import Job, Summary, _attempt, _bytes, _decode, _inputs, _kind, _named, _open, _suffix, _writes, plan, suffixes
+from .photos import Job, Summary, _all_named, _attempt, _bytes, _decode, _inputs, _kind, _no_album, _open, _suffix, _writes, plan, suffixes
 
 # %% ../nbs/05c_archive.ipynb #c010
 def is_address(
@@ -59,7 +60,7 @@ def _listing(place, recursive, out): # [(address of a photo, its name below the 
         files = [f.path for f in disk.get_file_info(fs.FileSelector(root, recursive=recursive)) if f.type == fs.FileType.File]
     except (pa.ArrowException, OSError) as e: raise InputError(f'{place} cannot be read ({_why(e)}): check the address and your right to it.') from e
     names = [(f, Path(f[len(root):].lstrip('/'))) for f in sorted(files)]
-    found = [(f'{scheme}://{f}', n) for f, n in names if n.suffix.lower() in suffixes and not any(p.startswith('.') for p in n.parts) and not (out.startswith(f'{root}/') and f.startswith(f'{out}/'))]
+    found = [(f'{scheme}://{f}', n) for f, n in names if n.suffix.lower() in suffixes and not n.name.startswith('.') and not any(map(_no_album.match, n.parent.parts)) and not (out.startswith(f'{root}/') and f.startswith(f'{out}/'))]
     if not found: raise InputError(f'{place} holds no photos ({", ".join(sorted(suffixes))}): give one that does{"" if recursive else ", or look into its subfolders with -r (recursive=True)"}.')
     return found
 
@@ -74,24 +75,24 @@ def plan_archive(
     recursive: bool = False, # the folders below a folder, too?
     format: str|None = None, # jpg, png, ...: None keeps each photo's own (GIF becomes PNG)
     force: bool = False, # may existing outputs be replaced?
+    others: Counter|None = None, # as for `plan`
 ) -> tuple[list[Job], list]: # what is to be done; the outputs that exist already
     "`plan`, for addresses as well. Raises `InputError` for whatever can be refused before the first photo is read."
     photos = [photos] if isinstance(photos, (str, Path)) else list(photos)
     if '-' in map(str, [*photos, out]): raise InputError('stdin and stdout reach no worker: give files or folders, or leave --ray out.')
     disks = [file_system(p)[0] for p in photos]
     if any(not d.equals(disks[0]) for d in disks): raise InputError(f'{photos[0]} and the others lie in different places: give photos of one place at a time.')
-    if not any(map(is_address, [*photos, out])): return plan(photos, out, recursive, format, force)
+    if not any(map(is_address, [*photos, out])): return plan(photos, out, recursive, format, force, others=others)
     disk, root = file_system(out)
     if Path(root).suffix.lower() in suffixes: raise InputError(f'{out} is the name of a file: give a folder.')
     same, suffix = bool(disks) and disk.equals(disks[0]), format and '.' + format.lower().lstrip('.')
     kind = _kind(suffix, f'The format {format}') if suffix else None
     below = Path(root if same else os.devnull)
-    found = dict(pair for p in photos for pair in (_listing(str(p), recursive, root if same else '') if is_address(p) else _inputs(p, below, recursive)))
+    found = dict(pair for p in photos for pair in (_listing(str(p), recursive, root if same else '') if is_address(p) else _inputs(p, below, recursive, others)))
     inputs, there, jobs, skipped, taken = {on_disk(s) for s in found} if same else (), _existing(disk, root), [], [], {}
-    for source, name in found.items():
-        name = _named(name, suffix)
+    for source, name in zip(found, _all_named(list(found.values()), suffix)):
         target = f'{str(out).split("://")[0]}://{root}/{name.as_posix()}' if is_address(out) else Path(os.path.expanduser(out))/name
-        if target in taken: raise InputError(f'{taken[target]} and {source} would both become {target}: give them different folders.')
+        if target in taken: raise InputError(f'{taken[target]} and {source} would both become {target}: rename one, or give them different folders.')
         if on_disk(target) in inputs: raise InputError(f'{target} is one of the photos to read, which are never replaced: choose another folder or name.')
         taken[target] = source
         if force or on_disk(target) not in there: jobs.append(Job(source, target, kind))
@@ -287,10 +288,11 @@ def colorize_archive(
     if kwargs.get('hints') or kwargs.get('strokes') is not None: raise InputError('Hints and strokes belong to one photo: leave them out, or --ray.')
     if any(n is not None and n < 1 for n in (workers, batch_size)): raise InputError('Less than one worker, or less than one photo at a time, does nothing: give 1 or more.')
     photos = [photos] if isinstance(photos, (str, Path)) else list(photos)
-    jobs, there = plan_archive(photos, out, recursive, format, force)
+    jobs, there = plan_archive(photos, out, recursive, format, force, others := Counter())
+    refused, jobs = [j.refused for j in jobs if j.refused], [j for j in jobs if not j.refused]
     device, model = kwargs.pop('device', 'cpu'), os.path.abspath(user_path(model)) if isinstance(model, (str, Path)) else model
     run = Colorizer(model, **kwargs) # refuses here what every worker would refuse
-    if not jobs: return Summary([], len(there), seconds=monotonic() - start)
+    if not jobs: return Summary([], len(there), refused, seconds=monotonic() - start, others=others)
     disk, (folder, _, _) = file_system(out)[0], on_disk(jobs[0].out).rpartition('/')
     probe = f'{folder}/.colorize-{blake2b(os.urandom(8), digest_size=8).hexdigest()}'
     write_whole(disk, probe, b'') # says now, and once, that it cannot
@@ -298,4 +300,6 @@ def colorize_archive(
     with cluster(address, workers) as ray: ends = _collect(ray, jobs, file_system(photos[0])[0], bar, workers, device, batch_size, disk, model, quality, software(run.net.meta), force, megapixels, **kwargs)
     ends = [ends[str(j.out)] for j in jobs]
     done = [w if is_address(out) else Path(w) for w, *_ in ends if w]
-    return Summary(done, len(there), [f for _, f, _ in ends if f], [n for *_, notes in ends if notes for n in notes.split('\n')], monotonic() - start)
+    failed = [f for _, f, _ in ends if f] + refused
+    notes = [n for *_, lines in ends if lines for n in lines.split('\n')]
+    return Summary(done, len(there), failed, notes, monotonic() - start, others)

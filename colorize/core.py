@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'RGB_TO_XYZ', 'InputError', 'check_injected', 'project', 'folder', 'shipped_model', 'user_path', 'as_typed',
-           'check_output', 'atomic', 'save_json', 'load_json', 'sha256', 'pyplot', 'save_figure', 'show', 'image_grid',
-           'srgb_to_linear', 'linear_to_srgb', 'look_up', 'rgb_to_lab', 'lab_to_rgb', 'product', 'lab_root', 'lab_cube',
-           'fit_gamut', 'show_lab', 'lab_to_rgb8', 'batch_rgb_to_lab', 'batch_lab_to_rgb', 'threaded', 'keep_memory',
-           'pick_device']
+           'weights_path', 'check_dataset', 'check_output', 'atomic', 'save_json', 'load_json', 'sha256', 'pyplot',
+           'save_figure', 'show', 'image_grid', 'srgb_to_linear', 'linear_to_srgb', 'look_up', 'rgb_to_lab',
+           'lab_to_rgb', 'product', 'lab_root', 'lab_cube', 'fit_gamut', 'show_lab', 'lab_to_rgb8', 'batch_rgb_to_lab',
+           'batch_lab_to_rgb', 'threaded', 'keep_memory', 'check_device', 'pick_device']
 
 # %% ../nbs/00_core.ipynb #c002
 import ast, ctypes, errno, hashlib, json, os, tempfile
@@ -79,6 +79,32 @@ def as_typed(
     "A path as one would type it, for messages: `user_path` understands it."
     return path.relative_to(root) if (root := project()) and path.is_relative_to(root) else path
 
+# %% ../nbs/00_core.ipynb #c24a
+def weights_path(
+    path: str|Path|None = None # as typed; None: the shipped model's
+) -> Path: # absolute
+    "Where a model's weights lie. Raises `InputError` if there is no such file."
+    path = user_path(path) if path else shipped_model()
+    if path.is_file(): return path
+    raise InputError(f'There is no model at {path}: give the path of a weights file, '
+                     'or train one (colorize train).')
+
+# %% ../nbs/00_core.ipynb #c24b
+def check_dataset(
+    dataset: str|Path, # sample, a folder, or one of fastai's named sets
+    path_val: str|Path = '', # folder of validation photos; empty: none
+):
+    "Raises `InputError` for a folder or a set that does not exist, before anything heavy is imported."
+    if path_val and not (path := user_path(path_val)).is_dir():
+        raise InputError(f'There is no folder {path}: give one that holds photos.')
+    name, path = str(dataset), user_path(dataset)
+    if name == 'sample' or path.is_dir(): return
+    if name.isidentifier(): # its sets only fastai knows
+        from fastai.data.external import URLs
+        if hasattr(URLs, name.upper()): return
+    raise InputError(f'There is no folder {path}, and fastai has no set named {name!r}: '
+                     'give a folder of photos, sample, or a name such as imagenette.')
+
 # %% ../nbs/00_core.ipynb #c027
 def check_output(
     path: str|Path, # a file that is going to be written; its folder is made
@@ -109,14 +135,15 @@ def atomic(
         os.chmod(tmp, 0o666 & ~_umask)  # mkstemp's own mode keeps everyone else out
         os.replace(tmp, path)
     except OSError as e:
-        if e.errno not in _unwritable: raise
-        raise InputError(f'{path} cannot be written ({e.strerror}): make room, or choose another place.') from e
+        elsewhere = isinstance(e.filename, str) and Path(e.filename).resolve().parent != path.resolve().parent
+        if e.errno is None or elsewhere or isinstance(e, (ConnectionError, TimeoutError)): raise # not about this file
+        raise InputError(f'{path} cannot be written ({e.strerror}): {_remedies.get(e.errno, "make room, or choose another place")}.') from e
     finally:
         if tmp: tmp.unlink(missing_ok=True)
 
 _umask = os.umask(0)  # can only be read by setting it, which is no matter for threads: once, here
 os.umask(_umask)
-_unwritable = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EISDIR, errno.EACCES, errno.EPERM}
+_remedies = {errno.ENAMETOOLONG: 'give it a shorter name', errno.EINVAL: 'choose another name or place'}
 
 # %% ../nbs/00_core.ipynb #c031
 def save_json(
@@ -382,10 +409,18 @@ def keep_memory():
         libc.mallopt(-1, 2**31 - 1), libc.mallopt(-4, 0)  # M_TRIM_THRESHOLD, M_MMAP_MAX
 
 # %% ../nbs/00_core.ipynb #c070
+def check_device(
+    name: str # as for `pick_device`
+):
+    "Raises `InputError` for what is no device on any machine; needs no torch."
+    known = 'auto', 'cpu', 'gpu', 'cuda', 'mps'
+    if name not in known: raise InputError(f'There is no device {name!r}: use one of {", ".join(known)}.')
+
 def pick_device(
     name: str = 'auto' # auto, cpu, gpu (the first there is), cuda or mps
 ) -> str: # a torch device name
     "The torch device for `name`. Raises `InputError` for one that this machine does not have."
+    check_device(name)
     import torch
     has = dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available(), cpu=True)
     if name in ('auto', 'gpu'): found = next(d for d in has if has[d])

@@ -25,7 +25,7 @@ from fastcore.basics import patch
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from .core import InputError, as_typed, atomic, batch_rgb_to_lab, check_output, folder, rgb_to_lab, threaded, user_path
+from .core import InputError, as_typed, atomic, batch_rgb_to_lab, check_dataset, check_output, folder, rgb_to_lab, threaded, user_path
 from .photos import each_photo, read_photo
 
 # %% ../nbs/01_data.ipynb #c007
@@ -50,10 +50,9 @@ def dataset_path(
 ) -> Path: # a folder
     "The folder that `dataset` means; fastai's named sets are downloaded on first use."
     if (path := user_path(dataset)).is_dir(): return path
+    check_dataset(dataset)
     from fastai.data.external import URLs, untar_data
-    name = str(dataset).upper()
-    if not hasattr(URLs, name): raise InputError(f'There is no folder {path}, and fastai has no set named {dataset!r}: give a folder of photos, sample, or a name such as imagenette.')
-    try: return untar_data(getattr(URLs, name))
+    try: return untar_data(getattr(URLs, str(dataset).upper()))
     except OSError as e: raise InputError(f'The set {dataset!r} could not be downloaded ({type(e).__name__}): go online, or give a folder of photos.') from e
 
 # %% ../nbs/01_data.ipynb #c017

@@ -48,6 +48,19 @@ def scale_hints(
     return [Hint(x*w/W, y*h/H, ab) for x, y, ab in hints]
 
 # %% ../nbs/05a_hints.ipynb #c014
+def _drawn(image) -> np.ndarray: # HxWx3 or HxWx4 uint8 -> HxW bool: the strokes, or `InputError`
+    opaque = image[..., 3] >= 64 if image.shape[2] == 4 else np.ones(image.shape[:2], bool)
+    layer = opaque.mean() <= .5 # else it is a copy of the photo, perhaps with clear corners
+    spread = np.ptp(image[..., :3], -1)
+    drawn = opaque if layer else opaque & (spread > 24) # a chroma of about 10, more than JPEG adds
+    tinted = 0 if layer else (opaque & (spread > 8)).mean()
+    if drawn.any() and tinted <= .5: return drawn
+    what = 'has no strokes' + ('' if opaque.any() else ', or they are less than a quarter opaque')
+    if drawn.any(): what = f'is coloured on {tinted:.0%} of its area, which is no stroke'
+    raise InputError(f'The picture of hints {what}: draw with a colour, on a transparent layer '
+                     'or on a gray (not a sepia) copy of the photo.')
+
+# %% ../nbs/05a_hints.ipynb #c14a
 def read_hints(
     image, # Pillow image, or HxWx3 or HxWx4 uint8 array
     size: tuple[int, int], # the upright photo's W, H
@@ -58,9 +71,7 @@ def read_hints(
     (W, H), (w, h) = size, grid or size
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4): raise InputError(f'Hints cannot be read from an array of {image.dtype} {image.shape}: give HxWx3 or HxWx4, uint8.')
     if image.shape[:2] != (H, W): raise InputError(f'The picture of hints has {image.shape[1]} x {image.shape[0]} pixels, the upright photo {W} x {H}: draw the hints on a copy of the photo.')
-    clear = image.shape[2] == 4 and image[..., 3].min() < 128
-    y, x = np.nonzero(image[..., 3] >= 128 if clear else np.ptp(image[..., :3], -1) > 24)  # 24 levels: a chroma of about 10, more than JPEG adds to gray
-    if not len(y): raise InputError('The picture of hints has no strokes: draw with a colour, on a transparent layer or on a gray copy of the photo.')
+    y, x = np.nonzero(_drawn(image))
     ab, cell = rgb_to_lab(image[y, x, :3][None])[0, :, 1:], (y*h//H)*w + x*w//W
     n, a, b = (np.bincount(cell, v, w*h).reshape(h, w) for v in (None, *ab.T))
     thick = n >= W*H/(w*h)/2

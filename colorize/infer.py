@@ -7,10 +7,11 @@ __all__ = ['working_size', 'luminance', 'small_L', 'pad32', 'TorchNet', 'OnnxNet
            'Colorizer', 'colorize', 'uncertainty_picture', 'software', 'in_batches', 'colorize_files']
 
 # %% ../nbs/05_colorize.ipynb #c002
-import json
+import json, os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image
 
-from .core import RGB_TO_XYZ, InputError, lab_root, product, shipped_model, show_lab, srgb_to_linear, threaded, user_path
+from .core import RGB_TO_XYZ, InputError, check_device, lab_root, product, shipped_model, show_lab, srgb_to_linear, threaded, user_path, weights_path
 from .hints import Hint, parse_hint, read_hints, scale_hints, spread
 from .photos import Photo, Summary, as_photo, check_unit, plan, read_photo, run_jobs
 from .temperature import temperature
@@ -54,6 +55,11 @@ def pad32(
     return cv2.copyMakeBorder(L, 0, -h % 32, 0, -w % 32, cv2.BORDER_REFLECT_101)
 
 # %% ../nbs/05_colorize.ipynb #c011
+@cache
+def _calm_children(): # a forked process has none of torch's threads, and would wait for them for ever
+    import torch
+    if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
 class TorchNet:
     "The network by torch."
     def __init__(self,
@@ -62,6 +68,7 @@ class TorchNet:
     ):
         try: from colorize.model import UNet, for_inference, load_model
         except ModuleNotFoundError as e: raise InputError(f'The backend torch needs the package {e.name}: pip install {e.name}, or use the backend onnx with a model from `colorize export`.') from e
+        _calm_children()
         net = model if isinstance(model, UNet) else load_model(model, device)
         self.net, self.meta = for_inference(net), getattr(net, 'meta', {})
         self.vividness, self.short = getattr(net.head, 'vividness', None), working_size[net.zoom]
@@ -171,7 +178,10 @@ def _network(model, device, backend): # TorchNet or OnnxNet
     is_file = isinstance(model, (str, Path))
     backend = backend or ('onnx' if is_file and Path(model).suffix == '.onnx' else 'torch')
     if backend not in ('torch', 'onnx'): raise InputError(f'There is no backend {backend!r}: use torch or onnx.')
-    if backend == 'torch': return _shipped(device) if model is None else TorchNet(model, device)
+    if backend == 'torch':
+        check_device(device)
+        if is_file: weights_path(model)
+        return _shipped(device) if model is None else TorchNet(model, device)
     if device not in ('cpu', 'auto'): raise InputError(f'The ONNX backend runs on the CPU, not on {device!r}: leave the device out, or use the backend torch.')
     return OnnxNet(model)
 
@@ -200,12 +210,12 @@ class Colorizer:
     ):
         _check_dials(vividness, saturation, keep_color)
         temperature(np.zeros((1, 1, 3), np.uint8), warmth, tint=tint)  # raises for dials out of range
+        self.hints = [parse_hint(h) if isinstance(h, str) else h for h in ([hints] if isinstance(hints, str) else hints)]
+        self.strokes = read_photo(strokes).image if isinstance(strokes, (str, Path)) else strokes
         self.net, self.threads = _network(model, device, backend), threads
         self.short = short or self.net.short
         if vividness is not None and self.net.vividness is None: raise InputError('This model names one colour a pixel and has no vividness to set: use a model trained with loss classification.')
         self.vividness, self.saturation, self.keep_color, self.warmth, self.tint, self.tta = vividness, saturation, keep_color, warmth, tint, tta
-        self.hints = [parse_hint(h) if isinstance(h, str) else h for h in ([hints] if isinstance(hints, str) else hints)]
-        self.strokes = read_photo(strokes).image if isinstance(strokes, (str, Path)) else strokes
 
 # %% ../nbs/05_colorize.ipynb #c025
 @patch
@@ -318,10 +328,11 @@ def colorize_files(
 ) -> Summary: # what was written, skipped, and a sentence for each photo that failed
     "Colorize photos and folders into `out`. Raises `InputError`, before the first photo, for what cannot work at all."
     if uncertainty and str(out) == '-': raise InputError('Two pictures do not fit on stdout: name a file, or leave out the uncertainty.')
-    jobs, there = plan(photos, out, recursive, format, force, beside=['_uncertainty']*uncertainty)
+    jobs, there = plan(photos, out, recursive, format, force, beside=['_uncertainty']*uncertainty,
+                       others=(others := Counter()))
     run = Colorizer(model, **kwargs)
     if uncertainty and run.net.vividness is None: raise InputError('This model names one colour a pixel and does not know how sure it is: use a model trained with loss classification, or leave out the uncertainty.')
     def work(photo, guess):
         made = {'': replace(photo, pixels=run.finish(photo.pixels, guess))}
         return made | ({'_uncertainty': Photo(uncertainty_picture(guess, photo.pixels.shape[:2]))} if uncertainty else {})
-    return run_jobs(jobs, work, lambda photos: in_batches(photos, run), quality, software(run.net.meta), force, megapixels, bar, len(there))
+    return run_jobs(jobs, work, lambda photos: in_batches(photos, run), quality, software(run.net.meta), force, megapixels, bar, len(there), others)

@@ -24,7 +24,7 @@ from fastcore.basics import patch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .core import InputError, atomic, pick_device, shipped_model, user_path
+from .core import InputError, atomic, pick_device, shipped_model, weights_path
 
 # %% ../nbs/02_model.ipynb #c010
 class Regression(nn.Module):
@@ -386,8 +386,7 @@ def save_model(
 # %% ../nbs/02_model.ipynb #c053
 def read_weights(path: str|Path|None = None) -> tuple[dict, dict]: # state dict in fp32, metadata
     "Read and check a weights file. Raises `InputError` for one that is missing, damaged or foreign."
-    path = user_path(path) if path else shipped_model()
-    if not path.is_file(): raise InputError(f'There is no model at {path}: give the path of a weights file, or train one (colorize train).')
+    path = weights_path(path)
     try:
         file = torch.load(path, map_location='cpu', weights_only=True)
         state, meta = file['state'], json.loads(file['meta'])

@@ -7,28 +7,32 @@ __all__ = ['suffixes', 'HUGE', 'Photo', 'srgb_profile', 'TooLarge', 'read_photo'
            'write_photo', 'find_photos', 'each_photo', 'Job', 'plan', 'Summary', 'run_jobs']
 
 # %% ../nbs/00a_photos.ipynb #c002
-import glob, logging, os, re, stat, struct, sys, warnings
+import ctypes, glob, logging, os, re, stat, struct, sys, warnings, zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from io import BytesIO
+from itertools import count
 from math import isfinite
 from pathlib import Path
 from threading import Lock, Semaphore
 from time import monotonic
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from .core import InputError, atomic, check_output, linear_to_srgb, look_up, threaded, user_path
+from .core import InputError, atomic, check_output, lab_cube, linear_to_srgb, look_up, threaded, user_path
 
 # %% ../nbs/00a_photos.ipynb #c003
 for _module in ('PIL', 'tifffile'): logging.getLogger(_module).addHandler(logging.NullHandler())  # without any handler Python prints their remarks on damaged files
 
 # %% ../nbs/00a_photos.ipynb #c011
-_formats = dict(jpg='JPEG', jpeg='JPEG', png='PNG', webp='WEBP', tif='TIFF', tiff='TIFF', bmp='BMP', gif='GIF', avif='AVIF', heic='HEIF', heif='HEIF')
+_formats = dict(jpg='JPEG', jpeg='JPEG', png='PNG', webp='WEBP', tif='TIFF', tiff='TIFF', bmp='BMP', gif='GIF', avif='AVIF')
+_formats |= dict(heic='HEIF', heif='HEIF', jpe='JPEG', jfif='JPEG')
 suffixes = {f'.{s}' for s in _formats} # of the files that count as photos in a folder
 
 @dataclass(eq=False)
@@ -37,7 +41,7 @@ class Photo:
     pixels: np.ndarray # HxW (gray) or HxWx3 (colour), uint8 or uint16; C-contiguous, perhaps read-only
     alpha: np.ndarray|None = None # HxW of the same dtype
     format: str = 'PNG' # what it is written as if nobody says otherwise, by Pillow's name
-    info: dict = field(default_factory=dict) # exif, icc_profile, xmp (bytes) and dpi, where there are any
+    info: dict = field(default_factory=dict) # exif, icc_profile, xmp (bytes), dpi and text (by name), where there are any
     notes: list[str] = field(default_factory=list) # sentences: what was converted or lost
     def __post_init__(self):
         self.pixels = np.ascontiguousarray(self.pixels)
@@ -85,10 +89,40 @@ def _is_srgb(mode, turn):
     probe = _cube().convert(mode)
     return np.abs(np.asarray(turn.apply(probe), np.int16) - np.asarray(probe.convert('RGB'))).max() <= 2
 
+# %% ../nbs/00a_photos.ipynb #p16a1
+def _icc_tags(icc) -> dict: # by name: where the tag lies, and how many bytes it has
+    n, = struct.unpack_from('>I', icc, 128)
+    entries = range(132, 132 + 12*n, 12)
+    return {bytes(icc[i:i+4]): struct.unpack_from('>2I', icc, i + 4) for i in entries}
+
+def _power_profile(
+    name: str, # at most 13 characters
+    gamma: float, # light is the value to this power
+    colorants: dict|None = None, # X, Y, Z (D50) of rXYZ, gXYZ and bXYZ; None: those of sRGB
+) -> bytes:
+    "An ICC profile of one power curve."
+    old, new = ('sRGB built-in'.encode('utf-16-be'), name.ljust(13).encode('utf-16-be'))
+    icc = bytearray(srgb_profile().replace(old, new))
+    tags = _icc_tags(icc)
+    for tag in (b'rTRC', b'gTRC', b'bTRC'): # light is (a*value + b)**gamma from d on
+        struct.pack_into('>5i', icc, tags[tag][0] + 12, round(gamma*65536), 65536, 0, 0, 0)
+    for tag, xyz in (colorants or {}).items():
+        struct.pack_into('>3i', icc, tags[tag][0] + 8, *(round(v*65536) for v in xyz))
+    return bytes(icc)
+
+# %% ../nbs/00a_photos.ipynb #p16a2
+_adobe_rgb = {b'rXYZ': (.60974, .31111, .01947), b'gXYZ': (.20528, .62567, .06087),
+              b'bXYZ': (.14919, .06322, .74457)} # Adobe RGB (1998), 4.3.6
+
+def _implied_profile(im, adobe: bool) -> bytes|None: # of a Pillow image that has no profile
+    gamma = im.info.get('gamma') if im.format == 'PNG' and 'srgb' not in im.info else None
+    if gamma and abs(gamma*2.2 - 1) > .05 and .1 <= gamma <= 10: # nearer than that it is sRGB
+        return _power_profile(f'gamma {gamma:.3g}', 1/gamma)
+    return _power_profile('Adobe RGB', 563/256, _adobe_rgb) if adobe and im.mode == 'RGB' else None
+
 # %% ../nbs/00a_photos.ipynb #c018
 def _curve(icc, name, x): # the profile's curve of this name at x in 0..1 (ICC.1:2022, 10.6 and 10.18)
-    tags = {icc[i:i+4]: struct.unpack_from('>2I', icc, i + 4) for i in range(132, 132 + 12*struct.unpack_from('>I', icc, 128)[0], 12)}
-    at, size = tags[name]
+    at, size = _icc_tags(icc)[name]
     data = icc[at:at+size]
     if data[:4] == b'curv':
         table = np.frombuffer(data, '>u2', struct.unpack_from('>I', data, 8)[0], 12)
@@ -151,40 +185,305 @@ def _upright(a, turn): return _turns.get(turn, lambda a: a)(a)
 
 # %% ../nbs/00a_photos.ipynb #c028
 # description, make, model, resolution, software, dates, artist, host, rating, copyright, Exif, GPS, Windows' own titles
-_about_photo = {269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432, 34665, 34853, 40091, 40092, 40093, 40094, 40095}
+_about_photo = {269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249,
+                33432, 34665, 34853, 40091, 40092, 40093, 40094, 40095}
 
-def _exif(im, notes): # bytes or None, without the orientation; the orientation
+class _Text(str): # Pillow reads text as Latin-1 and writes ASCII: this one is written as it was read
+    def encode(self, *_): return super().encode('latin-1', 'replace')
+
+def _as_stored(value): # the same, its text as `_Text`, folders within folders too
+    if isinstance(value, dict): return {k: _as_stored(v) for k, v in value.items()}
+    return _Text(value) if isinstance(value, str) else value
+
+def _about(exif) -> dict: # of a Pillow Exif: what tells of the photo, not of a TIFF's layout
+    tags = [t for t in exif if t in _about_photo]
+    about = {t: exif.get_ifd(t) if t in (34665, 34853) else exif[t] for t in tags}
+    if 40965 in (camera := about.get(34665, {})): # interoperability
+        about[34665] = camera | {40965: exif.get_ifd(40965)}
+    return _as_stored(about)
+
+# %% ../nbs/00a_photos.ipynb #p28a
+def _directory(exif, order, at) -> dict: # of each tag: where its entry of 12 bytes begins
+    n, = struct.unpack_from(order + 'H', exif, at)
+    entries = range(at + 2, at + 2 + 12*n, 12)
+    return {struct.unpack_from(order + 'H4xI', exif, i)[0]: i for i in entries}
+
+def _number(exif, order, entry, value=None) -> int: # what stands in an entry, or shall stand there
+    kind = order + {3: 'H', 4: 'I'}[struct.unpack_from(order + 'H', exif, entry + 2)[0]]
+    if value is not None: struct.pack_into(kind, exif, entry + 8, value)
+    return struct.unpack_from(kind, exif, entry + 8)[0]
+
+def _mend_camera(exif, order, at, size): # its sub-directory: the pixels are sRGB now, and so many
+    tags = _directory(exif, order, at)
+    for tag, value in zip((0xA001, 0xA002, 0xA003), (1, *(size or ()))):
+        if tag in tags: _number(exif, order, tags[tag], value)
+    if 0xA005 not in tags: return
+    interop = _directory(exif, order, _number(exif, order, tags[0xA005]))
+    if 1 in interop and exif[interop[1] + 8:interop[1] + 11] == b'R03':
+        exif[interop[1] + 8:interop[1] + 11] = b'R98'
+
+# %% ../nbs/00a_photos.ipynb #p28b
+def _revised_exif(
+    exif: bytes, # a TIFF's directories, with or without 'Exif\\0\\0' before them
+    software: str = '', # what wrote the photo; empty: as it is
+    size: tuple[int, int]|None = None, # width and height; None: as they are
+) -> bytes: # empty if nothing is left
+    "EXIF of an upright sRGB photo, without a thumbnail; all else is left where it was."
+    data = bytearray(re.sub(rb'\A(Exif\0\0)+', b'', exif))
+    order = {b'II': '<', b'MM': '>'}[bytes(data[:2])]
+    at, = struct.unpack_from(order + 'I', data, 4)
+    tags = _directory(data, order, at)
+    with suppress(struct.error, KeyError): _cut_thumbnail(data, order, at, len(tags))
+    with suppress(struct.error, KeyError):
+        _mend_camera(data, order, _number(data, order, tags[34665]), size)
+    with suppress(KeyError):
+        for tag, value in zip((256, 257), size or ()): _number(data, order, tags[tag], value)
+    entries = {tag: bytes(data[i:i+12]) for tag, i in tags.items() if tag != 0x0112}
+    if software:
+        text = software.encode().ljust(4, b'\0') + b'\0'
+        entries[305] = struct.pack(order + '2H2I', 305, 2, len(text), len(data) + len(data) % 2)
+        data += bytes(len(data) % 2) + text
+    return _with_directory(data, order, at, 2 + 12*len(tags), entries) if entries else b''
+
+# %% ../nbs/00a_photos.ipynb #p28c
+def _cut_thumbnail(data, order, at, n): # where it comes last; elsewhere nothing points to it
+    second, = struct.unpack_from(order + 'I', data, at + 2 + 12*n)
+    tags = _directory(data, order, second or len(data)) # raises struct.error where there is none
+    start, length = (_number(data, order, tags[t]) for t in (0x0201, 0x0202))
+    if start > max(at, second) and start + length >= len(data) - 1: del data[start:]
+
+def _with_directory(data, order, at, room, entries) -> bytes: # `entries` as the first directory
+    first = struct.pack(order + 'H', len(entries))
+    first += b''.join(entry for _, entry in sorted(entries.items())) + bytes(4)
+    if len(first) > room + 4:
+        data += bytes(len(data) % 2)
+        at = len(data)
+    data[at:at + len(first)] = first
+    struct.pack_into(order + 'I', data, 4, at)
+    return b'Exif\0\0' + bytes(data)
+
+# %% ../nbs/00a_photos.ipynb #p28d
+_no_exif = 'Its EXIF cannot be read and was left out.'
+
+class _Exif(NamedTuple):
+    data: bytes = b'' # what to keep, without the orientation
+    turn: int = 1 # the orientation, 1 to 8
+    adobe: bool = False # does it say Adobe RGB?
+
+def _exif(tags, stored, notes) -> _Exif: # of a Pillow Exif; `stored`: its bytes, if they have any
     try:
-        exif = im.getexif()
-        turn = exif.get(0x0112, 1)
-        for tag in [t for t in exif if t == 0x0112 or im.format == 'TIFF' and t not in _about_photo]: del exif[tag]
-        return (exif.tobytes() if len(exif) else None), turn if turn in _turns else 1
-    except Exception: # struct.error, SyntaxError, TypeError, ...: whatever damaged EXIF makes Pillow's parser do
-        notes.append('Its EXIF is damaged and was left out.')
-        return None, 1
+        turn, camera = tags.get(0x0112, 1), tags.get_ifd(34665)
+        interop, space = tags.get_ifd(40965) if 40965 in camera else {}, camera.get(0xA001)
+        adobe = interop.get(1) == 'R03' and space != 1 or space == 2 # DCF 2.0; 2: Windows
+        if not stored and (about := _about(tags)):
+            (fresh := Image.Exif()).update(about)
+            stored = fresh.tobytes()
+        return _Exif(_revised_exif(stored) if stored else b'', turn if turn in _turns else 1, adobe)
+    except Exception: # struct.error, SyntaxError, TypeError, ...: whatever damaged EXIF causes
+        notes.append(_no_exif)
+        return _Exif()
 
-def _info(im, exif, icc, turned):
-    xmp, dpi = im.info.get('xmp') or im.info.get('XML:com.adobe.xmp'), im.info.get('dpi')
+# %% ../nbs/00a_photos.ipynb #p28e
+def _info(found, exif, icc, text, turned): # `found`: what Pillow calls info
+    xmp, dpi = found.get('xmp') or found.get('XML:com.adobe.xmp'), found.get('dpi')
     if isinstance(xmp, str): xmp = xmp.encode()
-    if xmp: xmp = re.sub(rb'tiff:Orientation="\d"|<tiff:Orientation>\d</tiff:Orientation>', b'', xmp)
+    turn = rb'tiff:Orientation="\d"|<tiff:Orientation>\d</tiff:Orientation>'
+    if xmp: xmp = re.sub(turn, b'', xmp)
     try: dpi = tuple(float(d) for d in dpi[:2])
     except (TypeError, ValueError, ZeroDivisionError): dpi = ()
     if len(dpi) != 2 or not all(isfinite(d) and 1 <= d < 1e5 for d in dpi): dpi = None
-    return {k: v for k, v in dict(exif=exif, icc_profile=icc, xmp=xmp, dpi=dpi[::-1] if dpi and turned else dpi).items() if v}
+    if dpi and turned: dpi = dpi[::-1]
+    info = dict(exif=exif, icc_profile=icc, xmp=xmp, dpi=dpi, text=text)
+    return {k: v for k, v in info.items() if v}
+
+def _text(im) -> dict[str, str]: # PNG's text chunks; the comment of a JPEG or GIF
+    if im.format == 'PNG' and not getattr(im, 'is_animated', False):
+        known = re.compile('XML:com.adobe.xmp|Raw profile type (exif|APP1|xmp|icc)') # read already
+        return {k: v for k, v in im.text.items() if not known.match(k)}
+    comment = im.info.get('comment', b'')
+    if isinstance(comment, str): return dict(Comment=comment)
+    try: return dict(Comment=comment.decode()) if comment else {}
+    except UnicodeDecodeError: return dict(Comment=comment.decode('latin-1'))
 
 # %% ../nbs/00a_photos.ipynb #c030
 def _is_cut(im): # will Pillow cut 16 bits to 8?
     if im.mode[0] in 'IF': return False
     return max(im.tag_v2.get(258, (8,))) == 16 if im.format == 'TIFF' else im.format == 'PNG' and ';16' in str(im.tile)
 
-def _deep(file, planes) -> np.ndarray|None: # HxWx3 or HxWx4 uint16, as stored; None: cannot be had
+def _deep(file, page) -> np.ndarray|None: # HxWx3 or HxWx4 uint16, as stored; None: cannot be had
     file.seek(0)
-    if planes:
-        import tifffile
-        with tifffile.TiffFile(file) as t: return np.ascontiguousarray(np.moveaxis(t.pages[0].asarray(), 0, -1))
-    a = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if a is None or a.dtype != np.uint16 or a.ndim != 3: return None
-    return cv2.cvtColor(a, cv2.COLOR_BGR2RGB if a.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=a)
+    stored = file.read()
+    if page is None: stored = b''.join([stored[:8], *(c.data for c in _png_chunks(stored) if c.matters)])
+    a = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_UNCHANGED)
+    if a is not None and a.dtype == np.uint16 and a.ndim == 3:
+        return cv2.cvtColor(a, cv2.COLOR_BGR2RGB if a.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=a)
+    try: return np.ascontiguousarray(page.asarray()[..., :4]) # a packing that OpenCV does not know
+    except Exception: return None # ... and tifffile does not know without imagecodecs, or not at all
+
+# %% ../nbs/00a_photos.ipynb #p30a
+class _Chunk(NamedTuple):
+    "A piece of a PNG file."
+    kind: bytes # its four letters
+    data: bytes # all of it
+    @property
+    def sound(self): # is the checksum right, and can it be unpacked?
+        body, crc = self.data[4:-4], self.data[-4:]
+        if struct.pack('>I', zlib.crc32(body)) != crc: return False
+        packed = body[body.find(b'\0', 4) + 2:] if self.kind in (b'iCCP', b'zTXt') else b''
+        unpacking = zlib.decompressobj()
+        try: unpacking.decompress(packed, _text_limit)
+        except zlib.error: return False
+        return not unpacking.unconsumed_tail
+    @property
+    def matters(self): # are there no pixels without it?
+        return self.kind[:1].isupper() or self.kind == b'tRNS'
+
+_text_limit = 2**24 # bytes of an unpacked profile or text
+
+# %% ../nbs/00a_photos.ipynb #p30a5
+def _png_chunks(png: bytes) -> Iterator[_Chunk]:
+    at = 8
+    while at + 12 <= len(png):
+        n, = struct.unpack_from('>I', png, at)
+        yield _Chunk(png[at+4:at+8], png[at:at+12+n])
+        at += 12 + n
+
+# %% ../nbs/00a_photos.ipynb #p30c
+def _unmultiplied(pixels, alpha): # uint8 or uint16: HxW or HxWx3, and HxW
+    "Straight pixels of premultiplied ones."
+    top = np.iinfo(pixels.dtype).max
+    a = np.maximum(alpha, 1).astype(np.uint32)[(...,) + (None,)*(pixels.ndim - 2)]
+    return np.minimum((pixels*np.uint32(top) + a//2)//a, top).astype(pixels.dtype)
+
+def _spread_out(a, top: int): # uint8 or uint16 from 0 to `top` -> over all of its bits
+    most = np.iinfo(a.dtype).max
+    if top >= most: return a
+    return look_up(np.rint(np.arange(most + 1.).clip(0, top)*(most/top)).astype(a.dtype), a)
+
+def _top(page, pixels) -> int: # the value that is white in a TIFF
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    most = np.max(page.tags.valueof(281, 0)) # MaxSampleValue; else just the brightest pixel
+    if bits == 16 and most in (1023, 4095, 16383) and pixels.max() <= most: return int(most)
+    return 2**bits - 1
+
+# %% ../nbs/00a_photos.ipynb #p30e5
+@cache
+def _silence_libtiff(): # as it comes with Pillow
+    folder = Path(Image.__file__).parent
+    for file in [*folder.parent.glob('pillow.libs/libtiff*'), *folder.glob('.dylibs/libtiff*')]:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(str(file)).TIFFSetErrorHandler(None)
+            ctypes.CDLL(str(file)).TIFFSetWarningHandler(None)
+
+# %% ../nbs/00a_photos.ipynb #p30f
+class _NoPhoto(ValueError):
+    "An image of a kind that is no photo: why, and what to do about it."
+    def __init__(self, why, remedy='save it with 8 or 16 bits a channel'):
+        self.why, self.remedy = why, remedy
+
+_raw = ("it is a camera's raw file", 'develop it first, in darktable for example, and give the JPEG')
+
+def _is_raw(page) -> bool: # DNG; undeveloped pixels; packed as Nikon, Sony, Samsung, ... do
+    return (50706 in page.tags or page.tags.valueof(262) in (32803, 34892)
+            or page.tags.valueof(259) in (34713, 32767, 32769, 32770, 65000, 65535))
+
+def _is_reduced(page) -> bool: # or a mask
+    return bool(page.tags.valueof(254, 0) & 5) or page.tags.valueof(255) == 2
+
+def _pages(tif) -> Iterator: # of a TiffFile, whose chain may be endless
+    known = set()
+    for i in count():
+        try: page = tif.pages[i].aspage()
+        except IndexError: return
+        if page.offset in known: return
+        known.add(page.offset)
+        yield page
+
+def _pages_below(page) -> list: return [page.pages[k].aspage() for k in range(len(page.subifds or ()))]
+
+# %% ../nbs/00a_photos.ipynb #p30g
+def _best_page(file, notes) -> tuple: # a file whose first page is the photo; the page (None: damaged)
+    "Look for the photo in a TIFF. Raises `_NoPhoto` for a camera's raw file."
+    import tifffile
+    _silence_libtiff()
+    file.seek(0)
+    try:
+        tif = tifffile.TiffFile(file)
+        pages = list(_pages(tif))
+        below = [sub for page in pages for sub in _pages_below(page)]
+        raw = file.seek(8) and file.read(2) == b'CR' or any(map(_is_raw, pages + below))
+        levels = ([p for p in level if not _is_reduced(p)] for level in (pages, below))
+        whole = next(filter(None, levels), pages)
+        page = max(whole, key=lambda p: p.imagewidth*p.imagelength)
+    except Exception: return file, None # whatever damage makes of it: Pillow will say
+    if raw: raise _NoPhoto(*_raw)
+    which = 'first' if page is whole[0] else 'largest'
+    if len(whole) > 1: notes.append(f'Only the {which} of its {len(whole)} pictures was read.')
+    if page is pages[0]: return file, page
+    file.seek(0)
+    data = bytearray(file.read()) # every reader takes the page that the header points to
+    kind, at = ('Q', 8) if tif.is_bigtiff else ('I', 4)
+    struct.pack_into(tif.byteorder + kind, data, at, page.offset)
+    return BytesIO(data), page
+
+# %% ../nbs/00a_photos.ipynb #p30i
+_white = np.array([.96420, 1, .82491], np.float32) # D50
+
+def _lab_to_srgb(a, icc_lab: bool) -> np.ndarray: # HxWx3 uint8 or uint16 of a TIFF -> the same type
+    "CIE Lab as TIFF or ICC stores it (TIFF 6.0, 23; ICC.1:2022, 6.3.4.2), to sRGB."
+    top, unit = np.iinfo(a.dtype).max, np.float32(256**(a.itemsize - 1))
+    L = a[..., 0]*np.float32(100/(top if not icc_lab or a.itemsize == 1 else 0xFF00))
+    ab = a[..., 1:]/unit - 128 if icc_lab else a[..., 1:].view(f'i{a.itemsize}')/unit
+    f = np.stack([(L + 16)/116 + ab[..., 0]/500, (L + 16)/116, (L + 16)/116 - ab[..., 1]/200], -1)
+    light = lab_cube(f.astype(np.float32))*_white
+    linear = light @ np.linalg.inv(_matrix(srgb_profile())).T.astype(np.float32)
+    return linear_to_srgb(linear.clip(0, 1), a.dtype)
+
+# %% ../nbs/00a_photos.ipynb #p30i5
+def _unpacked(page) -> np.ndarray: # as tifffile gives it
+    try: a = page.asarray()
+    except (ValueError, NotImplementedError) as e:
+        if 'imagecodecs' in str(e):
+            raise _NoPhoto('unpacking it takes one more package', 'pip install imagecodecs') from e
+        if 'not supported' not in str(e): raise
+        raise _NoPhoto(f'its packing, {page.compression.name}, is not supported') from e
+    bits = np.sum(page.bitspersample)*(page.samplesperpixel if np.isscalar(page.bitspersample) else 1)
+    stored = page.imagelength*page.imagewidth*int(bits)//8
+    if page.compression == 1 and sum(page.databytecounts) < stored: raise EOFError # it would be padded
+    return a
+
+# %% ../nbs/00a_photos.ipynb #p30j
+_colours = {0: 1, 1: 1, 2: 3, 5: 4, 8: 3, 9: 3} # white is zero, gray, RGB, ink, Lab, ICC Lab
+
+def _samples(page, size) -> np.ndarray: # HxWxC uint8 or uint16 of a TIFF of so many bytes
+    if any(at + n > size for at, n in zip(page.dataoffsets, page.databytecounts)): raise EOFError
+    if page.sampleformat == 3: raise _NoPhoto('floating-point pixels have no known range')
+    kind = getattr(page.photometric, 'name', page.photometric)
+    if page.photometric not in _colours: raise _NoPhoto(f'{kind} colours are not supported')
+    a = _unpacked(page)
+    if a.dtype not in (np.uint8, np.uint16): raise _NoPhoto(f'{a.dtype} pixels are not supported')
+    shape = page.imagelength, page.imagewidth, page.samplesperpixel
+    a = np.moveaxis(a, 0, -1) if page.planarconfig == 2 and a.ndim == 3 else a.reshape(shape)
+    if a.shape != shape: raise EOFError
+    return _spread_out(np.ascontiguousarray(a), _top(page, a))
+
+# %% ../nbs/00a_photos.ipynb #p30k
+def _unusual(page, size, notes) -> tuple: # pixels as `_to_srgb` takes them; alpha or None
+    a, n, kind = _samples(page, size), _colours[page.photometric], page.photometric
+    if a.shape[2] < n: raise EOFError
+    pixels, alpha = a[..., :n], None
+    for extra, meaning in zip(np.moveaxis(a[..., n:], -1, 0), page.extrasamples):
+        if meaning in (1, 2) and alpha is None: alpha, multiplied = extra, meaning == 1
+    if a.shape[2] - n > (alpha is not None):
+        notes.append('It has further channels, which were left out.')
+    if n == 1: pixels = pixels[..., 0]
+    if alpha is not None and multiplied and kind < 5: pixels = _unmultiplied(pixels, alpha)
+    if kind == 0: pixels = np.iinfo(a.dtype).max - pixels
+    if kind in (8, 9): pixels = _lab_to_srgb(np.ascontiguousarray(pixels), kind == 9)
+    if n == 4 and a.dtype == np.uint16: notes.append('Its 16 bits could only be read as 8.')
+    pixels = np.ascontiguousarray(pixels)
+    if n == 4: return Image.frombytes('CMYK', pixels.shape[1::-1], _to8(pixels).tobytes()), alpha
+    return (pixels if a.dtype == np.uint16 else Image.fromarray(pixels)), alpha
 
 # %% ../nbs/00a_photos.ipynb #c032
 def _split(im): # any Pillow image -> L, RGB, CMYK or LAB image, or uint16 array; alpha or None
@@ -192,6 +491,8 @@ def _split(im): # any Pillow image -> L, RGB, CMYK or LAB image, or uint16 array
         a = np.asarray(im)
         if im.mode == 'I' and (a.min() < 0 or a.max() > 65535): raise _NoPhoto('its numbers do not fit 16 bits')
         return 65535 - a.astype(np.uint16) if getattr(im, 'tag_v2', {}).get(262) == 0 else a.astype(np.uint16), None  # 262 is 0: white is zero
+    if 2 in getattr(im, 'tag_v2', {}).get(339, ()) and im.mode == 'L' and np.asarray(im).max() > 127:
+        raise _NoPhoto('its numbers are below zero') # they are signed
     if im.mode == 'F': raise _NoPhoto('floating-point pixels have no known range')
     gray, alpha = im.mode in ('1', 'L', 'LA', 'La'), None
     if im.has_transparency_data:
@@ -200,26 +501,71 @@ def _split(im): # any Pillow image -> L, RGB, CMYK or LAB image, or uint16 array
     kind = 'L' if gray else im.mode if im.mode in ('CMYK', 'LAB') else 'RGB'
     return im if im.mode == kind else im.convert(kind), alpha
 
-class _NoPhoto(ValueError): "An image of a kind that is no photo."
+def _format(im_format) -> str: # what a photo of this format is written as
+    kind = dict(MPO='JPEG', GIF='PNG').get(im_format, im_format)
+    if kind == 'HEIF' and not _has_heif(write=True): return 'JPEG'
+    return kind if kind in _formats.values() else 'PNG'
 
-def _photo(im, file=None) -> Photo: # `file`: where `im` was opened from
-    notes, cut, tags = [], file is not None and _is_cut(im), getattr(im, 'tag_v2', {})
-    stored, planes = tags.get(0x0112) if tags.get(0x0112) in _turns else 1, tags.get(284) == 2
-    if im.format in ('GIF', 'PNG', 'WEBP', 'TIFF', 'AVIF') and getattr(im, 'is_animated', False): notes.append(f'Only the first of its {im.n_frames} pictures was read.')
-    im.load()
-    exif, turn = _exif(im, notes)
+# %% ../nbs/00a_photos.ipynb #p32a
+def _split_deep(im, file, page, notes) -> tuple: # as `_split`, of the 16 bits that Pillow would cut
     pixels, alpha = _split(im)
-    if cut:
-        if (deep := _deep(file, planes) if im.mode in ('RGB', 'RGBA', 'RGBX') else None) is None: notes.append('Its 16 bits could only be read as 8.')
-        else:
-            if planes: turn = stored  # Pillow and OpenCV turn TIFF, and only TIFF, as they load it; tifffile does not
-            pixels = np.ascontiguousarray(deep[..., :3])
-            if alpha is not None: alpha = deep[..., 3] if deep.shape[2] == 4 else alpha*np.uint16(257)
-    pixels, icc = _to_srgb(pixels, im.info.get('icc_profile'), notes)
-    pixels, alpha = _upright(pixels, turn), None if alpha is None else _upright(alpha, turn)
-    kind = dict(MPO='JPEG', GIF='PNG').get(im.format, im.format)
-    if kind not in _formats.values() or kind == 'HEIF' and not _has_heif(write=True): kind = 'JPEG' if kind == 'HEIF' else 'PNG'
-    return Photo(pixels, alpha, kind, _info(im, exif, icc, max(turn, stored) > 4), notes)
+    deep = _deep(file, page) if im.mode in ('RGB', 'RGBA', 'RGBX') else None
+    if deep is None:
+        notes.append('Its 16 bits could only be read as 8.')
+        return pixels, alpha
+    pixels = np.ascontiguousarray(deep[..., :3])
+    if alpha is None: return pixels, None
+    alpha = deep[..., 3] if deep.shape[2] == 4 else alpha*np.uint16(257)
+    multiplied = page is not None and page.extrasamples[:1] == (1,)
+    return _unmultiplied(pixels, alpha) if multiplied else pixels, alpha
+
+def _full_range(pixels, page, notes): # uint16 of a TIFF whose white may be lower; images as they are
+    top = _top(page, pixels) if isinstance(pixels, np.ndarray) else 0
+    if not 255 < top < 65535: return pixels
+    if page.bitspersample == 16: notes.append(f'Its values end at {top}: that was taken for white.')
+    return _spread_out(pixels, top)
+
+# %% ../nbs/00a_photos.ipynb #p32b
+def _photo(im, file=None, page=None, notes=()) -> Photo: # `file`, `page`: where `im` is from
+    notes, cut = [*notes], file is not None and _is_cut(im)
+    stored = im.tag_v2.get(0x0112) if im.format == 'TIFF' else 1
+    several = im.format in ('GIF', 'PNG', 'WEBP', 'AVIF') or im.format == 'TIFF' and page is None
+    if several and getattr(im, 'is_animated', False):
+        notes.append(f'Only the first of its {im.n_frames} pictures was read.')
+    im.load()
+    if 0x0404 in im.info.get('photoshop', {}) or 33723 in getattr(im, 'tag_v2', ()):
+        notes.append('Its IPTC captions were left out.')
+    exif = _exif(im.getexif(), im.format != 'TIFF' and im.info.get('exif'), notes)
+    planes = cut and page is not None and page.planarconfig == 2
+    if planes: pixels, alpha = _unusual(page, file.seek(0, 2), notes)
+    else: pixels, alpha = _split_deep(im, file, page, notes) if cut else _split(im)
+    if page is not None and not planes: pixels = _full_range(pixels, page, notes)
+    # Pillow and OpenCV turn TIFF, and only TIFF, as they load it; tifffile does not
+    turn = stored if planes else exif.turn
+    icc = im.info.get('icc_profile') or _implied_profile(im, exif.adobe)
+    pixels, icc = _to_srgb(pixels, icc, notes)
+    info = _info(im.info, exif.data, icc, _text(im), turn in range(5, 9) or stored in range(5, 9))
+    return _upright_photo(pixels, alpha, turn, _format(im.format), info, notes)
+
+def _upright_photo(pixels, alpha, turn, kind, info, notes) -> Photo:
+    if alpha is not None: alpha = _upright(alpha, turn)
+    return Photo(_upright(pixels, turn), alpha, kind, info, notes)
+
+# %% ../nbs/00a_photos.ipynb #p32c
+def _unusual_photo(file, page, notes) -> Photo: # a page of a TIFF that Pillow cannot read
+    pixels, alpha = _unusual(page, file.seek(0, 2), notes)
+    tags, tif = Image.Exif(), page.parent
+    tags.bigtiff, tags.endian = tif.is_bigtiff, tif.byteorder
+    try: tags.load_from_fp(file, page.offset)
+    except Exception: notes.append(_no_exif)
+    exif = _exif(tags, None, notes)._replace(turn=page.tags.valueof(274, 1))
+    icc = page.tags.valueof(34675) if page.photometric not in (8, 9) else None # Lab is done already
+    pixels, icc = _to_srgb(pixels, icc, notes)
+    density, unit = (tags.get(282), tags.get(283)), {2: 1, 3: 2.54}.get(tags.get(296, 2))
+    dpi = tuple(float(d)*unit for d in density if d) if unit else ()
+    if alpha is not None and alpha.dtype != pixels.dtype: alpha = _to8(alpha)
+    info = _info(dict(xmp=tags.get(700), dpi=dpi), exif.data, icc, {}, exif.turn in range(5, 9))
+    return _upright_photo(pixels, alpha, exif.turn, 'TIFF', info, notes)
 
 # %% ../nbs/00a_photos.ipynb #c034
 @cache
@@ -257,9 +603,12 @@ def _fetch(
         if isinstance(getattr(e, 'reason', e), TimeoutError): raise InputError(f'{url} did not answer in {timeout:g} s: try again, or download it yourself, and give the file.') from e
         raise InputError(f'{url} cannot be fetched ({getattr(e, "reason", None) or e or type(e).__name__}): check the address and the connection.') from e
 
+# %% ../nbs/00a_photos.ipynb #p36a
 def _open(source, timeout) -> tuple: # a seekable binary file, and what to call it
     if isinstance(source, (bytes, bytearray)): return BytesIO(source), 'This photo'
-    if str(source) == '-': return BytesIO(sys.stdin.buffer.read()), 'stdin'
+    if str(source) == '-':
+        if sys.stdin is None: raise InputError('stdin is closed: pipe a photo into it, or give a file.')
+        return BytesIO(sys.stdin.buffer.read()), 'stdin'
     if _is_url(source): return BytesIO(_fetch(source, timeout)), source
     path = Path(os.path.expanduser(source))
     try:
@@ -274,45 +623,126 @@ def _open(source, timeout) -> tuple: # a seekable binary file, and what to call 
 _limit: dict = dict(lock=Lock(), readers=0)
 
 @contextmanager
-def _no_limit():
+def _own_limits():
     with _limit['lock']:
-        if not _limit['readers']: _limit['own'], Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        if not _limit['readers']:
+            _limit['own'] = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, cv2.utils.logging.setLogLevel(0)
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, _text_limit
         _limit['readers'] += 1
     try: yield
     finally:
         with _limit['lock']:
             _limit['readers'] -= 1
-            if not _limit['readers']: Image.MAX_IMAGE_PIXELS = _limit['own']
+            if not _limit['readers']:
+                Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, level = _limit['own']
+                cv2.utils.logging.setLogLevel(level)
 
+# %% ../nbs/00a_photos.ipynb #p38a
 class TooLarge(InputError): "More megapixels than the limit."
 
+def _check_size(size, name, megapixels):
+    w, h = size
+    if not w*h: raise EOFError
+    if w*h <= megapixels*1e6: return
+    is_so = f'{name} has {w*h/1e6:,.{0 if w*h >= 1e7 else 3}f} megapixels'
+    raise TooLarge(f'{is_so}, more than the limit of {megapixels:g}: if it is what it should be, '
+                   'raise the limit with --megapixels (megapixels=).')
+
+# %% ../nbs/00a_photos.ipynb #p38b
+_tiff_head = re.compile(rb'II[*+]\0|MM\0[*+]')
+_photo_head = re.compile(rb'\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|GIF8|....ftypavi', re.S)
+_raw_head = re.compile(rb'IIR[OS]|MMOR|IIU\0|FUJIFILMCCD|FOVb|\0MRM|....ftypcrx', re.S) # not TIFFs
+_heif_head = re.compile(rb'....ftyp(he[iv][cmsx]|m[is]f1)', re.S)
+
 def _identify(file, name): # a Pillow image, not decoded yet
-    known = [f for f in dict.fromkeys(_formats.values()) if f != 'HEIF']  # nothing else: some plugins run programs
+    known = [f for f in dict.fromkeys(_formats.values()) if f != 'HEIF'] # some plugins run programs
+    file.seek(0)
     head = file.read(16)
     if not head: raise InputError(f'{name} is empty (0 bytes): copy it again from where it came.')
+    if _raw_head.match(head): raise _NoPhoto(*_raw)
     try: return Image.open(file, formats=known)
     except UnidentifiedImageError as e:
-        if re.match(rb'\xff\xd8\xff|\x89PNG|RIFF....WEBP|II\*\0|MM\0\*|BM|GIF8|....ftypavi', head, re.S): raise EOFError from e  # it was one
-        if not re.match(rb'....ftyp(he[iv][cmsx]|m[is]f1)', head, re.S): raise
-    if not _has_heif(): raise InputError(f'{name} is a HEIC photo, which needs one more package: pip install pillow-heif.')
-    return Image.open(file, formats=['HEIF'])
+        if _photo_head.match(head) or _tiff_head.match(head): raise EOFError from e  # it was one
+        if not _heif_head.match(head): raise
+    if _has_heif(): return Image.open(file, formats=['HEIF'])
+    raise InputError(f'{name} is a HEIC photo, which takes one more package: pip install pillow-heif.')
 
 # %% ../nbs/00a_photos.ipynb #c040
-def _decode(file, name, megapixels, side=0) -> Photo:
-    file.seek(0)
-    with _no_limit():
-        try:
-            with _identify(file, name) as im:
-                w, h = im.size
-                if w*h > megapixels*1e6: raise TooLarge(f'{name} has {w*h/1e6:,.{0 if w*h >= 1e7 else 3}f} megapixels, more than the limit of {megapixels:g}: if it is what it should be, raise the limit with --megapixels (megapixels=).')
-                if not w*h: raise EOFError
-                if side: im.draft(None, (side, side))  # JPEG alone: its decoder can leave out what would only be averaged away
-                return _photo(im, file)
-        except InputError: raise
-        except UnidentifiedImageError as e: raise InputError(f'{name} is no photo that can be read: give one of {", ".join(_formats)}.') from e
-        except _NoPhoto as e: raise InputError(f'{name} cannot be read as a photo ({e}): save it with 8 or 16 bits a channel.') from e
-        except Exception as e: raise InputError(f'{name} is damaged or cut short: copy it again from where it came.') from e
+_packed = {2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925} # compressions that every Pillow knows whole
 
+def _read(file, name, megapixels, side=0) -> Photo:
+    notes, page = [], None
+    file.seek(0)
+    if _tiff_head.match(file.read(4)): file, page = _best_page(file, notes)
+    try:
+        with _identify(file, name) as im:
+            _check_size(im.size, name, megapixels)
+            if side: im.draft(None, (side, side))  # JPEG can leave out what would only be averaged away
+            return _photo(im, file, page, notes)
+    except (InputError, _NoPhoto): raise
+    except Exception as e:
+        if str(e).startswith('Unsupported'): raise _NoPhoto(f'u{str(e)[1:]}') from e
+        known = isinstance(e, OSError) and not isinstance(e, UnidentifiedImageError)
+        if page is None or known and page.compression in _packed: raise
+    _check_size((page.imagewidth, page.imagelength), name, megapixels)
+    return _unusual_photo(file, page, notes)
+
+# %% ../nbs/00a_photos.ipynb #p40
+def _mended_png(png: bytes) -> Iterator[tuple[bytes, str]]: # less and less of it; what was left out
+    chunks, end = list(_png_chunks(png)), b'\0\0\0\0IEND\xaeB`\x82'
+    film = b'acTL', b'fcTL', b'fdAT'
+    for needed in (lambda c: c.matters or c.sound and c.kind not in film, lambda c: c.matters):
+        kept = [c for c in chunks if needed(c) and c.kind != b'IEND']
+        names = ', '.join(dict.fromkeys(c.kind.decode('latin-1') for c in chunks if not needed(c)))
+        whole = b''.join([png[:8], *(c.data for c in kept), end])
+        yield whole, f'What is damaged in it, and no part of the picture, was left out ({names or "its end"}).'
+
+# %% ../nbs/00a_photos.ipynb #p40a
+def _frame(jpeg: bytes) -> tuple[int, int]: # of a JPEG: the kind of its coding (C0, ...); its bits
+    at = 2
+    while jpeg[at] == 0xFF and (mark := jpeg[at + 1]) not in (0xDA, 0xD9):
+        if 0xC0 <= mark <= 0xCF and mark not in (0xC4, 0xC8, 0xCC): return mark, jpeg[at + 4]
+        at += 2 + struct.unpack_from('>H', jpeg, at + 2)[0]
+    raise EOFError
+
+def _mended_jpeg(jpeg: bytes) -> Iterator[tuple[bytes, str]]: # with its end; what it lacked
+    coding, bits = _frame(jpeg)
+    if bits != 8: raise _NoPhoto(f'JPEG of {bits} bits is not supported')
+    if coding in (0xC3, 0xC7, 0xCB, 0xCF): raise _NoPhoto('lossless JPEG is not supported')
+    ends = [jpeg.rstrip(b'\xff') + behind + b'\xff\xd9' for behind in (b'', b'\x55'*99)]
+    first, second = (np.asarray(Image.open(BytesIO(end), formats=['JPEG'])) for end in ends)
+    if np.array_equal(first, second): yield ends[0], 'Its end is missing; its picture is whole.'
+
+def _mended(file) -> Iterator[tuple[bytes, str]]: # what a browser would show; what was wrong
+    file.seek(0)
+    data = file.read()
+    if data[:4] == b'\x89PNG': yield from _mended_png(data)
+    if data[:3] == b'\xff\xd8\xff': yield from _mended_jpeg(data)
+
+# %% ../nbs/00a_photos.ipynb #p40c
+def _read_or_mend(file, name, megapixels, side) -> Photo:
+    try: return _read(file, name, megapixels, side)
+    except (InputError, _NoPhoto, UnidentifiedImageError): raise
+    except Exception as e: damage = e
+    for data, note in _mended(file):
+        with suppress(Exception):
+            photo = _read(BytesIO(data), name, megapixels, side)
+            photo.notes.append(note)
+            return photo
+    raise damage
+
+def _decode(file, name, megapixels, side=0) -> Photo:
+    no_photo = f'{name} is no photo that can be read: give one of {", ".join(_formats)}.'
+    damaged = f'{name} is damaged or cut short: copy it again from where it came.'
+    with _own_limits():
+        try: return _read_or_mend(file, name, megapixels, side)
+        except InputError: raise
+        except UnidentifiedImageError as e: raise InputError(no_photo) from e
+        except _NoPhoto as e:
+            raise InputError(f'{name} cannot be read as a photo ({e.why}): {e.remedy}.') from e
+        except Exception as e: raise InputError(damaged) from e
+
+# %% ../nbs/00a_photos.ipynb #p40d
 def read_photo(
     source, # path, bytes, '-' for stdin, or an http(s) address
     megapixels: float = 200, # larger photos are refused before they are decoded
@@ -339,7 +769,7 @@ def as_photo(
     if isinstance(photo, Photo): return photo
     if isinstance(photo, Image.Image):
         try: return _photo(photo)
-        except Exception as e: raise InputError(f'This Pillow image of mode {photo.mode} cannot be used ({e}): give 8 or 16 bits a channel.') from e
+        except Exception as e: raise InputError(f'This Pillow image of mode {photo.mode} cannot be used ({getattr(e, "why", e)}): give 8 or 16 bits a channel.') from e
     if not isinstance(photo, np.ndarray): return read_photo(photo, megapixels)
     if photo.dtype not in (np.uint8, np.uint16): raise InputError(f'Pixels of type {photo.dtype} have no known range: give uint8 or uint16.')
     if not photo.size or not (photo.ndim == 2 or photo.ndim == 3 and photo.shape[2] in (3, 4)): raise InputError(f'An array of shape {photo.shape} is no photo: give HxW, HxWx3 or HxWx4.')
@@ -349,6 +779,7 @@ def as_photo(
 def _png(pixels, meta):
     data, small, known = cv2.imencode('.png', pixels, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH])[1].data, BytesIO(), PngImagePlugin.PngInfo()
     if xmp := meta.pop('xmp', None): known.add_itxt('XML:com.adobe.xmp', xmp.decode('utf-8', 'replace'))
+    for name, text in meta.pop('text', {}).items(): known.add_text(name, text)
     Image.new('RGB', (1, 1)).save(small, 'PNG', pnginfo=known, **meta)
     head = small.getvalue()
     return b''.join([data[:33], head[33:head.index(b'IDAT') - 4], data[33:]])  # 33 bytes: signature and IHDR
@@ -358,8 +789,7 @@ def _tiff(pixels, meta):
     layout = TiffImagePlugin.TiffImageFile(BytesIO(data)).tag_v2
     exif, ifd, file = Image.Exif(), TiffImagePlugin.ImageFileDirectory_v2(prefix=layout.prefix), BytesIO()
     exif.load(meta.get('exif', b''))
-    about = {tag: exif.get_ifd(tag) if tag in (34665, 34853) else exif[tag] for tag in exif if tag in _about_photo}
-    if 40965 in (sub := about.get(34665, {})): sub[40965] = exif.get_ifd(40965)  # a folder in a folder: interoperability
+    about = _about(exif)
     dpi = meta.get('dpi')
     about |= {282: dpi[0], 283: dpi[1], 296: 2} if dpi else {296: 1}  # 1: no unit, where OpenCV would write one dot an inch
     about |= {tag: meta[k] for tag, k in ((700, 'xmp'), (34675, 'icc_profile')) if k in meta}
@@ -376,12 +806,28 @@ def _pillow(pixels, meta, **options):
     return file.getbuffer()
 
 # %% ../nbs/00a_photos.ipynb #c052
-_holds = dict(JPEG={'exif', 'icc_profile', 'xmp', 'dpi'}, WEBP={'exif', 'icc_profile', 'xmp'}, BMP={'dpi'})
-_holds |= dict(PNG=_holds['JPEG'], TIFF=_holds['JPEG'], AVIF=_holds['WEBP'], HEIF=_holds['WEBP'])
+_holds = dict(JPEG={'exif', 'icc_profile', 'xmp', 'dpi', 'comment'}, WEBP={'exif', 'icc_profile', 'xmp'}, BMP={'dpi'})
+_holds |= dict(PNG=_holds['JPEG'] - {'comment'} | {'text'}, TIFF=_holds['JPEG'] - {'comment'})
+_holds |= dict(AVIF=_holds['WEBP'], HEIF=_holds['WEBP'])
 _options: dict[str, dict] = dict(JPEG=dict(subsampling=0), AVIF=dict(subsampling='4:4:4'), HEIF=dict(chroma=444))
 
+def _metadata(photo, kind, software) -> tuple[dict, list[str]]: # what the format holds, as Pillow takes it; names of the rest
+    info, text = dict(photo.info), dict(photo.info.get('text', {}))
+    if info.get('exif'): info['exif'] = _revised_exif(info['exif'], software, photo.pixels.shape[1::-1])
+    elif software:
+        (fresh := Image.Exif())[0x0131] = software
+        info['exif'] = fresh.tobytes()
+    if software and 'Software' in text: text['Software'] = software
+    if kind == 'PNG': info['text'], text = text, {}
+    if kind == 'JPEG' and len(text.get('Comment', '').encode('utf-8', 'replace')) < 65000:
+        info['comment'] = text.pop('Comment', '').encode('utf-8', 'replace')
+    lost = {k for k in info if k not in _holds[kind] or kind == 'JPEG' and k in ('exif', 'xmp') and len(info[k]) > 65000}
+    names = [k.upper() for k in ('exif', 'xmp') if k in lost and k in photo.info] + list(text)
+    return {k: v for k, v in info.items() if k in _holds[kind] - lost and v}, names
+
+# %% ../nbs/00a_photos.ipynb #p52a
 def _encode(photo, kind, quality=95, software='') -> tuple: # the bytes of a file; what was lost
-    a, alpha, info, notes = photo.pixels, photo.alpha, dict(photo.info), []
+    a, alpha, notes = photo.pixels, photo.alpha, []
     if a.dtype == np.uint16 and kind not in ('PNG', 'TIFF'):
         a, alpha = _to8(a), None if alpha is None else _to8(alpha)
         notes.append(f'{kind} holds 8 bits: the other 8 were rounded off.')
@@ -390,15 +836,10 @@ def _encode(photo, kind, quality=95, software='') -> tuple: # the bytes of a fil
         if alpha.min() < 255: notes.append(f'{kind} holds no transparency: the photo was laid over white.')
         a = np.asarray(Image.composite(Image.fromarray(a), Image.new('RGB', a.shape[1::-1], 'white'), Image.fromarray(alpha)))
     elif alpha is not None: a = np.dstack([a, alpha])
-    if a.ndim == 2: info.pop('icc_profile', None)  # sRGB is a profile for colours; gray without one means the same
-    if software or info.get('exif'):
-        exif = Image.Exif()
-        exif.load(info.get('exif', b''))
-        if software: exif[0x0131] = software
-        info['exif'] = exif.tobytes()
-    lost = {k for k in info if k not in _holds[kind] or kind == 'JPEG' and k in ('exif', 'xmp') and len(info[k]) > 65000} - {'icc_profile', 'dpi'}
-    if lost and photo.info.keys() & lost: notes.append(f'{kind} does not hold its {" and ".join(k.upper() for k in sorted(lost))}.')
-    meta = {k: v for k, v in info.items() if k in _holds[kind] - lost and v}
+    meta, lost = _metadata(photo, kind, software)
+    if a.ndim == 2: meta.pop('icc_profile', None)  # sRGB is a profile for colours; gray without one means the same
+    listed = ' and '.join(filter(None, [', '.join(lost[:-1]), *lost[-1:]]))
+    if lost: notes.append(f'{kind} does not hold its {listed}.')
     if kind in ('PNG', 'TIFF'):
         if a.ndim == 3: a = cv2.cvtColor(a, cv2.COLOR_RGB2BGR if a.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
         return dict(PNG=_png, TIFF=_tiff)[kind](a, meta), notes
@@ -442,6 +883,7 @@ def write_photo(
 ) -> list[str]: # sentences: what the format could not hold
     "Write a photo, whole or not at all. Raises `InputError` where that cannot be done."
     if str(path) != '-': return write_photos({path: photo}, quality, software, force)
+    if sys.stdout is None: raise InputError('stdout is closed: give a file.')
     data, notes = _bytes(photo, photo.format, 'stdout', quality, software)
     try:
         sys.stdout.buffer.write(data)
@@ -450,18 +892,22 @@ def write_photo(
     return notes
 
 # %% ../nbs/00a_photos.ipynb #c061
+_no_album = re.compile(r'\.|@eaDir$|\$RECYCLE\.BIN$|System Volume Information$|lost\+found$|__MACOSX$|.*\.lrdata$', re.I)
+
 def find_photos(
     path: str|Path, # a folder
     recursive: bool = True, # the folders below it, too?
     exclude: str|Path|None = None, # a folder below it to leave out: where results go
+    others: Counter|None = None, # receives how many files of which suffixes are passed over
 ) -> list[Path]: # sorted
     "The photos in a folder. Raises `InputError` if there is none."
-    return sorted(map(Path, each_photo(path, recursive, exclude)))
+    return sorted(map(Path, each_photo(path, recursive, exclude, others)))
 
 def each_photo(
     path: str|Path, # a folder
     recursive: bool = True,
     exclude: str|Path|None = None,
+    others: Counter|None = None,
 ) -> Iterator[str]: # paths, in the order of the disk
     "As `find_photos`, one after another: a million of them take no memory."
     path, found = user_path(path), False
@@ -469,21 +915,25 @@ def each_photo(
     avoid = str(Path(exclude).resolve()) if exclude else None
     def refuse(e): raise InputError(f'The folder {e.filename} cannot be read ({e.strerror}): mend its permissions.') from e
     for at, folders, files in os.walk(path, onerror=refuse):
-        folders[:] = [f for f in folders if recursive and not f.startswith('.') and os.path.join(at, f) != avoid]
+        folders[:] = [f for f in folders if recursive and not _no_album.match(f) and os.path.join(at, f) != avoid]
         for f in files:
-            if not f.startswith('.') and os.path.splitext(f)[1].lower() in suffixes and os.path.isfile(photo := os.path.join(at, f)):
+            if f.startswith('.') or not os.path.isfile(photo := os.path.join(at, f)): continue
+            if (suffix := os.path.splitext(f)[1].lower()) in suffixes:
                 found = True
                 yield photo
+            elif others is not None: others[suffix] += 1
     if not found: raise InputError(f'The folder {path} holds no photos ({", ".join(sorted(suffixes))}): give one that does{"" if recursive else ", or look into its subfolders with -r (recursive=True)"}.')
 
 # %% ../nbs/00a_photos.ipynb #c064
-def _inputs(source, out, recursive): # [(what to read, its name below the output folder)]
+def _inputs(source, out, recursive, others=None): # [(what to read, its name below the output folder)]
     if str(source) == '-': return [('-', Path('stdin'))]
     if _is_url(source):
         from urllib.parse import unquote, urlsplit
         return [(source, Path(Path(unquote(urlsplit(source).path)).name or 'photo'))]
     path = Path(os.path.expanduser(source))
-    if os.path.isdir(path): return [(path/(name := q.relative_to(path.resolve())), name) for q in find_photos(path, recursive, out)]
+    if os.path.isdir(path):
+        found = [q.relative_to(path.resolve()) for q in find_photos(path, recursive, out, others)]
+        return [(path/name, name) for name in found]
     if not os.path.lexists(path) and glob.has_magic(str(path)):
         root = Path(re.split(r'[*?\[]', str(path))[0] + 'x').parent.resolve()  # the folders before the first wildcard
         avoid = out.resolve() if root in out.resolve().parents else None
@@ -497,6 +947,11 @@ def _named(name, suffix): # the name of what comes out
     if old not in suffixes: return name.with_name(name.name + (suffix or ''))  # the right one is added when the photo has been read
     return name.with_suffix(suffix) if suffix else name if _writes(old) else name.with_suffix('.png' if old == '.gif' else '.jpg')
 
+def _all_named(names, suffix) -> list[Path]: # the same for photos that belong together
+    results = [_named(name, suffix) for name in names]
+    often = {r for r, n in Counter(dict(zip(names, results)).values()).items() if n > 1}
+    return [r.with_name(name.name + r.suffix) if r in often and name.name != r.name else r for name, r in zip(names, results)]
+
 # %% ../nbs/00a_photos.ipynb #c066
 @dataclass(frozen=True)
 class Job:
@@ -504,6 +959,7 @@ class Job:
     source: str|Path # as for `read_photo`
     out: str|Path # '-' is stdout; a name without a known suffix gets that of the photo's format
     format: str|None = None # Pillow's name, if it was asked for
+    refused: str = '' # a sentence, if it cannot be done beside the others
 
 def _inode(path): # what a file is, under whatever name
     try: return (st := os.stat(path)).st_dev, st.st_ino
@@ -519,7 +975,7 @@ def _targets(found, out, suffix, ends): # where each of the photos goes
         if _kind(file, out) != _formats.get(suffix and suffix[1:], _kind(file, out)): raise InputError(f'{out} and the format {suffix[1:]} contradict each other: give one of them.')
         return [out]
     if file and file.lower() in suffixes: raise InputError(f'{out} is the name of one file, and there are {len(found)} photos: give a folder.')
-    return [out/_named(name, suffix) for _, name in found]
+    return [out/name for name in _all_named([name for _, name in found], suffix)]
 
 # %% ../nbs/00a_photos.ipynb #c067
 def plan(
@@ -530,11 +986,12 @@ def plan(
     force: bool = False, # may existing outputs be replaced?
     ends: Iterable[str] = ('',), # what is added to the names of the results, one for each that a photo becomes
     beside: Iterable[str] = (), # the same for PNG files that are written beside a result
+    others: Counter|None = None, # receives how many files of which suffixes are passed over in folders
 ) -> tuple[list[Job], list[Path]]: # what is to be done; the outputs that exist already
     "Which photo goes where. Raises `InputError` for whatever can be refused before the first photo is read."
     sources, suffix = [sources] if isinstance(sources, (str, Path)) else list(sources), format and '.' + format.lower().lstrip('.')
     kind = _kind(suffix, f'The format {format}') if suffix else None
-    found = [pair for s in sources for pair in _inputs(s, Path(os.path.expanduser(out)), recursive)]
+    found = [pair for s in sources for pair in _inputs(s, Path(os.path.expanduser(out)), recursive, others)]
     if not found: raise InputError('There are no photos to read: name one.')
     single = len(found) == 1 and not os.path.isdir(os.path.expanduser(sources[0]))
     jobs, skipped, taken, inputs = [], [], {}, {_inode(s) for s, _ in found} - {None}
@@ -543,7 +1000,9 @@ def plan(
         if twice := [r for r in results or ['-'] if r in taken]:
             other = taken[twice[0]]
             if _inode(other) and _inode(other) == _inode(source): continue
-            raise InputError(f'{other} and {source} would both become {twice[0]}: give them different folders.')
+            why = f'{source} would become {twice[0]}, as {other} does: rename it, or give it another folder.'
+            jobs.append(Job(source, target, kind, why))
+            continue
         taken |= dict.fromkeys(results or ['-'], source)
         for r in results:
             if _inode(r) in inputs: raise InputError(f'{r} is one of the photos to read, which are never replaced: choose another folder or name.')
@@ -564,8 +1023,13 @@ class Summary:
     failed: list[str] = field(default_factory=list) # a sentence each, in the order of the jobs
     notes: list[str] = field(default_factory=list) # what was converted or lost on the way
     seconds: float = 0
+    others: Counter = field(default_factory=Counter) # suffixes of the files in folders that were passed over
     def __str__(self):
-        parts = [f'{len(self.done)} done'] + [f'{self.skipped} skipped (they exist; --force makes them anew)']*bool(self.skipped) + [f'{len(self.failed)} failed']*bool(self.failed)
+        parts = [f'{len(self.done)} done']
+        if self.skipped: parts.append(f'{self.skipped} skipped (they exist; --force makes them anew)')
+        if self.failed: parts.append(f'{len(self.failed)} failed')
+        which = ', '.join(f'{n} {suffix or "without a suffix"}' for suffix, n in self.others.most_common())
+        if which: parts.append(f'{self.others.total()} passed over ({which})')
         return f'{", ".join(parts)} in {self.seconds:.1f} s'
 
 # %% ../nbs/00a_photos.ipynb #c072
@@ -574,6 +1038,7 @@ def _attempt(f, *args):
     except InputError as e: return InputError(str(e))  # without the frames that a traceback keeps alive
 
 def _read_job(job, megapixels): # a photo, or how to decode it if it is huge
+    if job.refused: raise InputError(job.refused)
     file, name = _open(job.source, 20)
     try: photo = _decode(file, name, min(megapixels, HUGE))
     except TooLarge:
@@ -636,6 +1101,7 @@ def run_jobs(
     megapixels: float = 200, # larger photos are refused
     bar: bool = False, # show progress on stderr?
     skipped: int = 0, # how many outputs `plan` left out, for the summary
+    others: Counter|None = None, # what `plan` passed over, for the summary
 ) -> Summary:
     "Read, work on and write many photos. Raises `InputError` only where nothing can be written at all."
     jobs, start = list(jobs), monotonic()
@@ -647,4 +1113,5 @@ def run_jobs(
         end_of = {id(job): end for job, end in (tqdm(results, total=len(jobs), unit=' photos') if bar else results)}
     ends = [end_of[id(job)] for job in jobs if id(job) in end_of]
     well = [e for e in ends if not isinstance(e, InputError)]
-    return Summary([out for outs, _ in well for out in outs], skipped, [str(e) for e in ends if isinstance(e, InputError)], [n for _, notes in well for n in notes], monotonic() - start)
+    return Summary([out for outs, _ in well for out in outs], skipped, [str(e) for e in ends if isinstance(e, InputError)],
+                   [n for _, notes in well for n in notes], monotonic() - start, others or Counter())

@@ -8,6 +8,7 @@ __all__ = ['NEUTRAL', 'curve_table', 'planck_xy', 'light', 'bradford', 'adaptati
 
 # %% ../nbs/07_temperature.ipynb #c002
 import sys, types
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -271,11 +272,11 @@ def temperature_files(
 ) -> Summary: # what was written, skipped, and a sentence for each photo that failed
     "Make photos and folders warmer or cooler. Raises `InputError`, before the first photo, for what cannot work at all."
     ways = _directions(warm, cool, dials)
-    jobs, there = plan(photos, folder('results') if out is None else out, recursive, format, force, ends=ways)
+    jobs, there = plan(photos, folder('results') if out is None else out, recursive, format, force, ends=ways, others=(others := Counter()))
     def work(photo, _):
         photo.notes.extend(_remarks(photo, ways))
         return {end: replace(photo, pixels=_turn(photo.pixels, **way)) for end, way in ways.items()}
-    return run_jobs(jobs, work, quality=quality, force=force, megapixels=megapixels, bar=bar, skipped=len(there))
+    return run_jobs(jobs, work, quality=quality, force=force, megapixels=megapixels, bar=bar, skipped=len(there), others=others)
 
 def warm_and_cool(
     photo: str|Path, # path of the photo

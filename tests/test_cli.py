@@ -1,5 +1,5 @@
 "The command line: help at once, and for every bad input one sentence, a non-zero exit, and nothing written."
-import re, subprocess, sys
+import os, re, subprocess, sys
 from io import BytesIO
 from importlib.util import find_spec
 
@@ -200,3 +200,67 @@ def test_kid_while_training(here, monkeypatch):
     assert ' kid ' not in say(line).stdout.splitlines()[-1]
     monkeypatch.setattr(train, 'Inception', lambda device: lambda photos: np.stack([p[::4, ::4].ravel()/255 for p in photos]))
     assert re.search(r' hist_distance 0\.\d+  kid -?\d\S*$', say(f'{line} --kid-every 1 --force').stdout.splitlines()[-1])
+
+# ---- streams and names that are not as they should be
+
+def shell(line, here, **options):
+    "As a shell runs it, `colorize` being this one."
+    run = f'colorize() {{ {sys.executable} -c "from colorize.cli import app; app()" "$@"; }}; {line}'
+    return subprocess.run(['bash', '-c', run], cwd=here, capture_output=True, **options)
+
+def test_closed_streams(here):
+    assert shell('colorize temperature one.png --warm 9 -o a.png 2>&-', here).returncode == 0
+    assert shell('colorize temperature one.png --warm 9 -o b.png >&- 2>&- <&-', here).returncode == 0
+    for name in ('a.png', 'b.png'): assert Image.open(here/name).size == (160, 120)
+    for line, part in (('- --warm 9 -o c.png <&-', b'stdin is closed'), ('one.png --warm 9 -o - >&-', b'stdout is closed')):
+        result = shell(f'colorize temperature {line}', here)
+        assert result.returncode == 1 and part in result.stderr and result.stderr.count(b'\n') == 1
+    assert not (here/'c.png').exists()
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='file names are bytes on Linux alone')
+def test_a_name_that_is_not_utf8(here):
+    os.rename(b'photos/b.jpg', b'photos/caf\xe9.jpg')
+    (here/'photos'/'bad.jpg').write_text('no photo')
+    strict = os.environ | dict(PYTHONIOENCODING='utf-8:strict')
+    result = shell('colorize temperature photos --warm 9 -o new', here, env=strict)
+    assert result.returncode == 1 and rb'caf\udce9.jpg' in result.stdout and result.stdout.count(b'\n') == 3
+    assert b'bad.jpg is no photo' in result.stderr and b'3 done, 1 failed' in result.stderr
+    assert os.path.exists(b'new/caf\xe9.jpg')
+
+def test_a_name_too_long_for_its_result(here):
+    (here/'photos'/f'b{"写"*82}.jpg').write_bytes((here/'photos'/'b.jpg').read_bytes())
+    result = say('temperature photos -o new')
+    assert result.exit_code == 1 and '6 done, 1 failed' in result.stderr
+    assert re.search('cannot be written .File name too long.: give it a shorter name[.]\n', result.stderr)
+    assert not [k for k in tree(here) if '写' in k and k.startswith('new')]
+
+def test_two_photos_of_one_name(here):
+    for suffix, kind in (('gif', 'GIF'), ('jfif', 'JPEG'), ('JPG', 'JPEG')):
+        Image.open(here/'one.png').save(here/'photos'/f'a.{suffix}', format=kind)
+    names = lambda folder: {p.name for p in (here/folder).iterdir()}
+    assert say('temperature photos --warm 9 -o new').exit_code == 0
+    assert names('new') == {'a.png', 'a.gif.png', 'a.jfif', 'a.JPG', 'b.jpg', 'c.png'}
+    assert say('temperature photos --warm 9 -o two --format png').exit_code == 0
+    assert names('two') == {'a.png', 'a.gif.png', 'a.jfif.png', 'a.JPG.png', 'b.png', 'c.png'}
+
+def test_what_a_folder_run_passes_over(here):
+    folders = '@eaDir', '$RECYCLE.BIN', 'x.lrdata', 'lost+found', '__MACOSX'
+    for name in ('r.dng', 's.DNG', 'notes.txt', 'notes.TXT', 'README', *(f'{f}/t.png' for f in folders)):
+        (here/'photos'/name).parent.mkdir(exist_ok=True)
+        (here/'photos'/name).write_bytes((here/'one.png').read_bytes())
+    result = say('temperature photos -r --warm 9 -o new')
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 3
+    which = re.search(r'^3 done, 5 passed over \((.*)\) in [\d.]+ s$', result.stderr, re.M)
+    assert set(which[1].split(', ')) == {'2 .dng', '2 .txt', '1 without a suffix'}
+
+@needs_infer
+@pytest.mark.parametrize('line', ['--hint 5,5', '--strokes broken.jpg', '--vividness 7', '--device abacus',
+                                  '--backend jax', '--path-trained-model nothing.pth', '--format xyz'])
+def test_refused_before_torch_is_loaded(here, line):
+    words = ['image', 'one.png', '-o', 'x.png', *line.split()]
+    code = f'''import sys
+from colorize.cli import app
+try: app({words!r})
+except SystemExit: print('torch' in sys.modules)'''
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=here)
+    assert result.stdout == 'False\n' and result.stderr.count('\n') == 1

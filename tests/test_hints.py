@@ -207,11 +207,11 @@ def test_strokes_on_a_transparent_layer_a_palette_or_a_gray_copy_are_the_same():
     for same in (gray, opaque, Image.fromarray(gray), Image.fromarray(rgba), Image.fromarray(rgba).convert('PA'), Image.fromarray(rgba).quantize(8)):
         for a, b in zip(read_hints(same, (40, 20)), (mask, ab)): np.testing.assert_allclose(a, b, atol=.01)
 
-def test_gray_strokes_need_the_layer_and_half_transparent_is_none():
+def test_gray_strokes_need_the_layer_and_faint_ones_are_none():
     rgba = layer(rgb=(90, 90, 90))
     assert read_hints(rgba, (40, 20))[0].sum() == 8*16
     with pytest.raises(InputError, match='no strokes'): read_hints(rgba[..., :3], (40, 20))
-    with pytest.raises(InputError, match='no strokes'): read_hints(rgba//np.uint8([1, 1, 1, 3]), (40, 20))
+    with pytest.raises(InputError, match='no strokes'): read_hints(rgba//np.uint8([1, 1, 1, 5]), (40, 20))
 
 def test_strokes_on_a_copy_keep_their_shape_and_thin_ones_are_not_lost():
     mask, ab = read_hints(layer(box=(slice(4, 13), slice(8, 24))), (40, 20), (10, 5)) # a row of the copy is covered by a quarter
@@ -228,3 +228,23 @@ def test_strokes_on_a_copy_keep_their_shape_and_thin_ones_are_not_lost():
     (layer(41), '41 x 20 pixels, the upright photo 40 x 20'), (layer(20, 40), '20 x 40 pixels'), (np.zeros((20, 40, 4), np.uint8), 'no strokes'), (Image.new('L', (40, 20), 99), 'no strokes')])
 def test_bad_pictures_of_hints(image, message):
     with pytest.raises(InputError, match=message): read_hints(image, (40, 20))
+
+def scene(h=24, w=32): return np.tile(np.linspace(40, 220, h, dtype=np.uint8)[:, None, None], (1, w, 3))
+
+def test_a_copy_that_is_coloured_everywhere_is_no_stroke():
+    sepia = (scene()*np.array([1, .9, .8])).astype(np.uint8)
+    for image in (sepia, np.dstack([sepia, np.full((24, 32), 255, np.uint8)])):
+        with pytest.raises(InputError, match='is coloured on .*% of its area, which is no stroke: draw'): read_hints(image, (32, 24))
+
+def test_a_copy_with_a_clear_corner_is_no_layer():
+    copy = np.dstack([scene(), np.full((24, 32), 255, np.uint8)])
+    copy[10:12, 4:20, :3], copy[:3, :3, 3] = (120, 40, 160), 0
+    assert np.argwhere(read_hints(copy, (32, 24))[0]).tolist() == [[y, x] for y in (10, 11) for x in range(4, 20)]
+
+@pytest.mark.parametrize('opacity, counts', [(.4, True), (.3, True), (.1, False)])
+def test_a_soft_brush(opacity, counts):
+    soft = layer()
+    soft[..., 3] = soft[..., 3]*opacity
+    if counts: assert read_hints(soft, (40, 20))[0].sum() == 8*16
+    else:
+        with pytest.raises(InputError, match='less than a quarter opaque'): read_hints(soft, (40, 20))

@@ -104,3 +104,10 @@ def test_parameters_are_checked(path):
     sources = [source for source, _ in code_cells(path)]
     at = next(i for i, (_, tags) in enumerate(code_cells(path)) if 'parameters' in tags)
     assert path.stem not in STEPS or 'check_injected(globals())' in sources[at + 1]
+
+def test_training_looks_for_its_photos_before_it_imports_anything_heavy():
+    sources = [source for source, _ in code_cells(notebook('03_train'))]
+    at = next(i for i, s in enumerate(sources) if 'check_dataset(dataset, path_val)' in s)
+    imports = re.findall(r'^(?:from|import) ([\w.]+)', '\n'.join(sources[:at + 1]), re.M)
+    assert set(imports) == {'colorize.core'}
+    assert not imported_by('import colorize.core') & {'torch', 'fastai', 'matplotlib', 'pandas', 'cv2'}

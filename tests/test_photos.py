@@ -576,9 +576,12 @@ def test_rules(album):
     refused('never replaced', plan, 'album', 'album', force=True)
     refused('never replaced', plan, 'one.png', 'one.png', force=True)
     refused('never replaced', plan, 'one.png', '.', force=True)
-    refused('one.png and .*one.png would both become out/one.png', plan, ['one.png', 'album/../one.png', 'empty/../album/a.png', 'album/sub/../../x/one.png'], 'out')
-    refused('both become', plan, ['album/a.png', 'album/sub/a.png'], 'out')
-    refused('both become', plan, ['a.gif', 'a.png'], 'out')
+    sources = ['one.png', 'album/../one.png', 'empty/../album/a.png', 'album/sub/../../x/one.png']
+    assert [bool(j.refused) for j in plan(sources, 'out')[0]] == [False, False, True]
+    for format in (None, 'jpg'):
+        jobs = plan(['album/a.png', 'album/sub/a.png', 'one.png'], 'out', format=format)[0]
+        assert [bool(j.refused) for j in jobs] == [False, True, False]
+    assert 'sub/a.png would become out/a.jpg, as album/a.png does: rename it' in jobs[1].refused
     refused('exists already.*--force', plan, 'one.png', 'old.png' if (album/'old.png').exists() else 'two words.png')
     refused('name of one file', plan, 'album', 'out.jpg')
     refused('name of one file', plan, ['one.png', 'old.gif'], 'out.jpg')
@@ -633,6 +636,11 @@ def test_many_bad_files(tmp_path):
     for i in range(300): (tmp_path/f'{i}.jpg').write_bytes(b'no photo')
     code = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\nfrom colorize.photos import *\ns = run_jobs(plan({str(tmp_path)!r}, {str(tmp_path/'out')!r})[0], None); print(sum('is no photo' in f for f in s.failed))"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == '300\n'
+
+def test_two_photos_of_one_name_stop_nothing(album):
+    summary = run_jobs(plan(['album/a.png', 'album/sub/a.png', 'one.png'], 'out')[0], lambda photo, extra: photo)
+    assert [p.as_posix() for p in summary.done] == ['out/a.png', 'out/one.png']
+    assert len(summary.failed) == 1 and 'sub/a.png would become out/a.png' in summary.failed[0]
 
 def test_names_are_completed(album):
     summary = run_jobs(plan(['scan.2001', 'old.gif'], 'out')[0], lambda photo, extra: photo)
