@@ -386,9 +386,11 @@ class Batches:
         return (np.resize(rows, len(rows) + over) if over else rows)[self.part[0]::self.part[1]]
     def __iter__(self):
         order = self.order()
-        for i in range(self.start, len(self)):
+        def read(i): # a thread ahead of the training: a store larger than memory lies on a disk
             mine = self.mine(order[i*self.bs:(i+1)*self.bs])
-            if len(mine): yield self.make(torch.from_numpy(np.stack([self.photos[j] for j in mine])).to(self.device), self.generator(i))
+            return i, np.stack([self.photos[j] for j in mine]) if len(mine) else None
+        for i, rgb in threaded(read, range(self.start, len(self)), ahead=4, workers=1):
+            if rgb is not None: yield self.make(torch.from_numpy(rgb).to(self.device), self.generator(i))
 
 # %% ../nbs/01_data.ipynb #c062
 @patch
