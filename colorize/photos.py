@@ -519,11 +519,22 @@ def _split_deep(im, file, page, notes) -> tuple: # as `_split`, of the 16 bits t
     multiplied = page is not None and page.extrasamples[:1] == (1,)
     return _unmultiplied(pixels, alpha) if multiplied else pixels, alpha
 
-def _full_range(pixels, page, notes): # uint16 of a TIFF whose white may be lower; images as they are
+def _full_range(pixels, page, notes): # uint16 of a TIFF whose white may be lower; images pass
     top = _top(page, pixels) if isinstance(pixels, np.ndarray) else 0
     if not 255 < top < 65535: return pixels
     if page.bitspersample == 16: notes.append(f'Its values end at {top}: that was taken for white.')
     return _spread_out(pixels, top)
+
+# %% ../nbs/00a_photos.ipynb #p32a5
+def _is_misread(page, cut) -> bool: # by Pillow: planes of 16 bits, differences of 12
+    return cut and page.planarconfig == 2 or page.bitspersample == 12 and page.predictor > 1
+
+def _bmp(im, file): # the same, but for runs of 4 bits: Pillow loses odd ones
+    if file is None or im.format != 'BMP' or im.info.get('compression') != 2: return im
+    file.seek(0)
+    a = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+    if a is None: raise EOFError
+    return Image.fromarray(cv2.cvtColor(a, cv2.COLOR_BGR2RGB))
 
 # %% ../nbs/00a_photos.ipynb #p32b
 def _photo(im, file=None, page=None, notes=()) -> Photo: # `file`, `page`: where `im` is from
@@ -536,12 +547,12 @@ def _photo(im, file=None, page=None, notes=()) -> Photo: # `file`, `page`: where
     if 0x0404 in im.info.get('photoshop', {}) or 33723 in getattr(im, 'tag_v2', ()):
         notes.append('Its IPTC captions were left out.')
     exif = _exif(im.getexif(), im.format != 'TIFF' and im.info.get('exif'), notes)
-    planes = cut and page is not None and page.planarconfig == 2
-    if planes: pixels, alpha = _unusual(page, file.seek(0, 2), notes)
-    else: pixels, alpha = _split_deep(im, file, page, notes) if cut else _split(im)
-    if page is not None and not planes: pixels = _full_range(pixels, page, notes)
+    unusual = page is not None and _is_misread(page, cut)
+    if unusual: pixels, alpha = _unusual(page, file.seek(0, 2), notes)
+    else: pixels, alpha = _split_deep(im, file, page, notes) if cut else _split(_bmp(im, file))
+    if page is not None and not unusual: pixels = _full_range(pixels, page, notes)
     # Pillow and OpenCV turn TIFF, and only TIFF, as they load it; tifffile does not
-    turn = stored if planes else exif.turn
+    turn = stored if unusual else exif.turn
     icc = im.info.get('icc_profile') or _implied_profile(im, exif.adobe)
     pixels, icc = _to_srgb(pixels, icc, notes)
     info = _info(im.info, exif.data, icc, _text(im), turn in range(5, 9) or stored in range(5, 9))

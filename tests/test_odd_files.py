@@ -385,3 +385,20 @@ def test_ink_in_planes(bits):
 
 def test_a_packing_that_nobody_knows():
     assert 'its packing, THUNDERSCAN, is not supported' in refused(tif_of(8, GRAY.tobytes(), (259, 32809)))
+
+def test_a_bmp_of_runs_of_four_bits():
+    "An odd number of pixels in a row, as they are: three, in two bytes."
+    palette = b''.join(bytes([17*i]*3 + [0]) for i in range(16))
+    rows = b'\0\x03\x12\x30\x01\x40\0\0' + b'\x04\x56\0\0' + b'\0\1'
+    start = 14 + 40 + len(palette)
+    head = struct.pack('<2sI4xI', b'BM', start + len(rows), start)
+    head += struct.pack('<I2i2H6I', 40, 4, 2, 1, 4, 2, len(rows), 2835, 2835, 16, 16)
+    photo = read_photo(head + palette + rows)
+    assert (photo.rgb8[..., 0]//17).tolist() == [[5, 6, 5, 6], [1, 2, 3, 4]]
+
+@pytest.mark.skipif(find_spec('imagecodecs') is None, reason='no imagecodecs')
+def test_differences_of_twelve_bits():
+    a = GRAY16.astype(np.uint16) >> 4
+    differences = np.diff(a, axis=1, prepend=0) & 4095
+    photo = read_photo(tif_of(12, twelve(differences << 4), (317, 2)))
+    assert off(photo) < .1
