@@ -388,6 +388,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'colorize.photos._is_misread': ('photos.html#_is_misread', 'colorize/photos.py'),
                                  'colorize.photos._is_raw': ('photos.html#_is_raw', 'colorize/photos.py'),
                                  'colorize.photos._is_reduced': ('photos.html#_is_reduced', 'colorize/photos.py'),
+                                 'colorize.photos._is_refined': ('photos.html#_is_refined', 'colorize/photos.py'),
                                  'colorize.photos._is_srgb': ('photos.html#_is_srgb', 'colorize/photos.py'),
                                  'colorize.photos._is_url': ('photos.html#_is_url', 'colorize/photos.py'),
                                  'colorize.photos._kind': ('photos.html#_kind', 'colorize/photos.py'),

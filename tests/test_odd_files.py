@@ -276,6 +276,15 @@ def test_a_jpeg_without_its_end(progressive, colour):
     if colour == 'L': assert photo.notes == ['Its end is missing; its picture is whole.']
     for cut in (8, 40, len(whole)//2): assert 'damaged' in refused(whole[:-cut])
 
+@pytest.mark.parametrize('colour', ['L', 'RGB'])
+def test_a_jpeg_that_lacks_its_last_scans(colour):
+    "Every pixel is there, and some are only nearly right."
+    im = Image.fromarray(np.tile(GRAY, (3, 3))).convert(colour)
+    whole = saved(im, 'JPEG', progressive=True)
+    scans = [m.start() for m in re.finditer(rb'\xff\xda', whole)]
+    assert len(scans) > 3
+    for at in scans[1:]: assert 'damaged' in refused(whole[:at])
+
 def test_kinds_of_jpeg_that_are_not_read():
     whole = saved(GRAY, 'JPEG')
     at = whole.index(b'\xff\xc0')
@@ -322,8 +331,8 @@ def test_captions_are_utf8(tmp_path, source, suffix):
 def test_a_thumbnail_in_exif_stays_behind(order):
     start = 8 + 2 + 12 + 4
     first = struct.pack(order + 'H2HIHHI', 1, 0x0112, 3, 1, 6, 0, start)
-    made = struct.pack(order + 'H2H2I2H2II', 2, 0x0201, 4, 1, start + 30, 0x0202, 4, 1, 9, 0)
-    blob = (b'II*\0' if order == '<' else b'MM\0*') + struct.pack(order + 'I', 8) + first + made
+    second = struct.pack(order + 'H2H2I2H2II', 2, 0x0201, 4, 1, start + 30, 0x0202, 4, 1, 9, 0)
+    blob = (b'II*\0' if order == '<' else b'MM\0*') + struct.pack(order + 'I', 8) + first + second
     assert _revised_exif(blob + b'thumbnail') == b''
     back = _revised_exif(blob + b'thumbnail', 'colorize')
     (exif := Image.Exif()).load(back)
