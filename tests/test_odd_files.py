@@ -411,3 +411,12 @@ def test_differences_of_twelve_bits():
     differences = np.diff(a, axis=1, prepend=0) & 4095
     photo = read_photo(tif_of(12, twelve(differences << 4), (317, 2)))
     assert off(photo) < .1
+
+def test_iptc_captions_are_said_to_be_lost():
+    plain = saved(GRAY, 'JPEG')
+    caption = b'\x1c\x02\x78\0\x04here'
+    block = b'Photoshop 3.0\x008BIM\x04\x04\0\0' + struct.pack('>I', len(caption)) + caption + b'\0'
+    marked = plain[:2] + b'\xff\xed' + struct.pack('>H', len(block) + 2) + block + plain[2:]
+    photo = read_photo(marked)
+    assert photo.notes == ['Its IPTC captions were left out.']
+    assert np.array_equal(photo.pixels, read_photo(plain).pixels)
