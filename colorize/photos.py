@@ -284,8 +284,8 @@ def _exif(tags, stored, notes) -> _Exif: # of a Pillow Exif; `stored`: its bytes
         return _Exif()
 
 # %% ../nbs/00a_photos.ipynb #p28e
-def _info(found, exif, icc, text, turned): # `found`: what Pillow calls info
-    xmp, dpi = found.get('xmp') or found.get('XML:com.adobe.xmp'), found.get('dpi')
+def _info(read, exif, icc, text, turned): # `read`: what Pillow calls info
+    xmp, dpi = read.get('xmp') or read.get('XML:com.adobe.xmp'), read.get('dpi')
     if isinstance(xmp, str): xmp = xmp.encode()
     turn = rb'tiff:Orientation="\d"|<tiff:Orientation>\d</tiff:Orientation>'
     if xmp: xmp = re.sub(turn, b'', xmp)
@@ -519,11 +519,22 @@ def _split_deep(im, file, page, notes) -> tuple: # as `_split`, of the 16 bits t
     multiplied = page is not None and page.extrasamples[:1] == (1,)
     return _unmultiplied(pixels, alpha) if multiplied else pixels, alpha
 
-def _full_range(pixels, page, notes): # uint16 of a TIFF whose white may be lower; images as they are
+def _full_range(pixels, page, notes): # uint16 of a TIFF whose white may be lower; images pass
     top = _top(page, pixels) if isinstance(pixels, np.ndarray) else 0
     if not 255 < top < 65535: return pixels
     if page.bitspersample == 16: notes.append(f'Its values end at {top}: that was taken for white.')
     return _spread_out(pixels, top)
+
+# %% ../nbs/00a_photos.ipynb #p32a5
+def _is_misread(page, cut) -> bool: # by Pillow: planes of 16 bits, differences of 12
+    return cut and page.planarconfig == 2 or page.bitspersample == 12 and page.predictor > 1
+
+def _bmp(im, file): # the same, but for runs of 4 bits: Pillow loses odd ones
+    if file is None or im.format != 'BMP' or im.info.get('compression') != 2: return im
+    file.seek(0)
+    a = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+    if a is None: raise EOFError
+    return Image.fromarray(cv2.cvtColor(a, cv2.COLOR_BGR2RGB))
 
 # %% ../nbs/00a_photos.ipynb #p32b
 def _photo(im, file=None, page=None, notes=()) -> Photo: # `file`, `page`: where `im` is from
@@ -536,12 +547,12 @@ def _photo(im, file=None, page=None, notes=()) -> Photo: # `file`, `page`: where
     if 0x0404 in im.info.get('photoshop', {}) or 33723 in getattr(im, 'tag_v2', ()):
         notes.append('Its IPTC captions were left out.')
     exif = _exif(im.getexif(), im.format != 'TIFF' and im.info.get('exif'), notes)
-    planes = cut and page is not None and page.planarconfig == 2
-    if planes: pixels, alpha = _unusual(page, file.seek(0, 2), notes)
-    else: pixels, alpha = _split_deep(im, file, page, notes) if cut else _split(im)
-    if page is not None and not planes: pixels = _full_range(pixels, page, notes)
+    unusual = page is not None and _is_misread(page, cut)
+    if unusual: pixels, alpha = _unusual(page, file.seek(0, 2), notes)
+    else: pixels, alpha = _split_deep(im, file, page, notes) if cut else _split(_bmp(im, file))
+    if page is not None and not unusual: pixels = _full_range(pixels, page, notes)
     # Pillow and OpenCV turn TIFF, and only TIFF, as they load it; tifffile does not
-    turn = stored if planes else exif.turn
+    turn = stored if unusual else exif.turn
     icc = im.info.get('icc_profile') or _implied_profile(im, exif.adobe)
     pixels, icc = _to_srgb(pixels, icc, notes)
     info = _info(im.info, exif.data, icc, _text(im), turn in range(5, 9) or stored in range(5, 9))
@@ -698,21 +709,30 @@ def _mended_png(png: bytes) -> Iterator[tuple[bytes, str]]: # less and less of i
         yield whole, f'What is damaged in it, and no part of the picture, was left out ({names or "its end"}).'
 
 # %% ../nbs/00a_photos.ipynb #p40a
-def _frame(jpeg: bytes) -> tuple[int, int]: # of a JPEG: the kind of its coding (C0, ...); its bits
+def _frame(jpeg: bytes) -> int: # where the header of its frame begins
     at = 2
     while jpeg[at] == 0xFF and (mark := jpeg[at + 1]) not in (0xDA, 0xD9):
-        if 0xC0 <= mark <= 0xCF and mark not in (0xC4, 0xC8, 0xCC): return mark, jpeg[at + 4]
+        if 0xC0 <= mark <= 0xCF and mark not in (0xC4, 0xC8, 0xCC): return at
         at += 2 + struct.unpack_from('>H', jpeg, at + 2)[0]
     raise EOFError
 
+def _is_refined(jpeg: bytes, at: int) -> bool: # progressive: is every colour there to its last bit?
+    left = set(jpeg[at + 10:at + 10 + 3*jpeg[at + 9]:3])
+    for scan in re.finditer(rb'\xff\xda..(.)', jpeg[at:], re.S):
+        n, head = scan[1][0], jpeg[at + scan.end():]
+        if head[2*n + 1] == 63 and not head[2*n + 2] & 15: left -= set(head[:2*n:2])
+    return not left
+
 def _mended_jpeg(jpeg: bytes) -> Iterator[tuple[bytes, str]]: # with its end; what it lacked
-    coding, bits = _frame(jpeg)
+    coding, bits = jpeg[(at := _frame(jpeg)) + 1], jpeg[at + 4]
     if bits != 8: raise _NoPhoto(f'JPEG of {bits} bits is not supported')
     if coding in (0xC3, 0xC7, 0xCB, 0xCF): raise _NoPhoto('lossless JPEG is not supported')
+    if coding in (0xC2, 0xCA) and not _is_refined(jpeg, at): return
     ends = [jpeg.rstrip(b'\xff') + behind + b'\xff\xd9' for behind in (b'', b'\x55'*99)]
     first, second = (np.asarray(Image.open(BytesIO(end), formats=['JPEG'])) for end in ends)
     if np.array_equal(first, second): yield ends[0], 'Its end is missing; its picture is whole.'
 
+# %% ../nbs/00a_photos.ipynb #p40a5
 def _mended(file) -> Iterator[tuple[bytes, str]]: # what a browser would show; what was wrong
     file.seek(0)
     data = file.read()
@@ -932,8 +952,8 @@ def _inputs(source, out, recursive, others=None): # [(what to read, its name bel
         return [(source, Path(Path(unquote(urlsplit(source).path)).name or 'photo'))]
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
-        found = [q.relative_to(path.resolve()) for q in find_photos(path, recursive, out, others)]
-        return [(path/name, name) for name in found]
+        names = [q.relative_to(path.resolve()) for q in find_photos(path, recursive, out, others)]
+        return [(path/name, name) for name in names]
     if not os.path.lexists(path) and glob.has_magic(str(path)):
         root = Path(re.split(r'[*?\[]', str(path))[0] + 'x').parent.resolve()  # the folders before the first wildcard
         avoid = out.resolve() if root in out.resolve().parents else None

@@ -276,6 +276,15 @@ def test_a_jpeg_without_its_end(progressive, colour):
     if colour == 'L': assert photo.notes == ['Its end is missing; its picture is whole.']
     for cut in (8, 40, len(whole)//2): assert 'damaged' in refused(whole[:-cut])
 
+@pytest.mark.parametrize('colour', ['L', 'RGB'])
+def test_a_jpeg_that_lacks_its_last_scans(colour):
+    "Every pixel is there, and some are only nearly right."
+    im = Image.fromarray(np.tile(GRAY, (3, 3))).convert(colour)
+    whole = saved(im, 'JPEG', progressive=True)
+    scans = [m.start() for m in re.finditer(rb'\xff\xda', whole)]
+    assert len(scans) > 3
+    for at in scans[1:]: assert 'damaged' in refused(whole[:at])
+
 def test_kinds_of_jpeg_that_are_not_read():
     whole = saved(GRAY, 'JPEG')
     at = whole.index(b'\xff\xc0')
@@ -322,8 +331,8 @@ def test_captions_are_utf8(tmp_path, source, suffix):
 def test_a_thumbnail_in_exif_stays_behind(order):
     start = 8 + 2 + 12 + 4
     first = struct.pack(order + 'H2HIHHI', 1, 0x0112, 3, 1, 6, 0, start)
-    made = struct.pack(order + 'H2H2I2H2II', 2, 0x0201, 4, 1, start + 30, 0x0202, 4, 1, 9, 0)
-    blob = (b'II*\0' if order == '<' else b'MM\0*') + struct.pack(order + 'I', 8) + first + made
+    second = struct.pack(order + 'H2H2I2H2II', 2, 0x0201, 4, 1, start + 30, 0x0202, 4, 1, 9, 0)
+    blob = (b'II*\0' if order == '<' else b'MM\0*') + struct.pack(order + 'I', 8) + first + second
     assert _revised_exif(blob + b'thumbnail') == b''
     back = _revised_exif(blob + b'thumbnail', 'colorize')
     (exif := Image.Exif()).load(back)
@@ -385,3 +394,29 @@ def test_ink_in_planes(bits):
 
 def test_a_packing_that_nobody_knows():
     assert 'its packing, THUNDERSCAN, is not supported' in refused(tif_of(8, GRAY.tobytes(), (259, 32809)))
+
+def test_a_bmp_of_runs_of_four_bits():
+    "An odd number of pixels in a row, as they are: three, in two bytes."
+    palette = b''.join(bytes([17*i]*3 + [0]) for i in range(16))
+    rows = b'\0\x03\x12\x30\x01\x40\0\0' + b'\x04\x56\0\0' + b'\0\1'
+    start = 14 + 40 + len(palette)
+    head = struct.pack('<2sI4xI', b'BM', start + len(rows), start)
+    head += struct.pack('<I2i2H6I', 40, 4, 2, 1, 4, 2, len(rows), 2835, 2835, 16, 16)
+    photo = read_photo(head + palette + rows)
+    assert (photo.rgb8[..., 0]//17).tolist() == [[5, 6, 5, 6], [1, 2, 3, 4]]
+
+@pytest.mark.skipif(find_spec('imagecodecs') is None, reason='no imagecodecs')
+def test_differences_of_twelve_bits():
+    a = GRAY16.astype(np.uint16) >> 4
+    differences = np.diff(a, axis=1, prepend=0) & 4095
+    photo = read_photo(tif_of(12, twelve(differences << 4), (317, 2)))
+    assert off(photo) < .1
+
+def test_iptc_captions_are_said_to_be_lost():
+    plain = saved(GRAY, 'JPEG')
+    caption = b'\x1c\x02\x78\0\x04here'
+    block = b'Photoshop 3.0\x008BIM\x04\x04\0\0' + struct.pack('>I', len(caption)) + caption + b'\0'
+    marked = plain[:2] + b'\xff\xed' + struct.pack('>H', len(block) + 2) + block + plain[2:]
+    photo = read_photo(marked)
+    assert photo.notes == ['Its IPTC captions were left out.']
+    assert np.array_equal(photo.pixels, read_photo(plain).pixels)
