@@ -21,7 +21,7 @@ import numpy as np
 
 from .core import InputError, lab_to_rgb8, rgb_to_lab
 from .hints import parse_hint, scale_hints
-from .infer import Colorizer, small_L, software, uncertainty_picture
+from .infer import Colorizer, small_L, software, uncertainty_picture, working_size
 from .photos import plan, read_photo, run_jobs
 
 # %% ../nbs/10a_demo.ipynb #c008
@@ -38,14 +38,15 @@ class Sitting:
 
 def sit(
     path: str|Path, # a photo
-    megapixels: float = 100 # larger ones are refused
+    megapixels: float = 100, # larger ones are refused
+    short: int = working_size[2] # px of the short side that the network sees
 ) -> Sitting:
     "Open a photo for the page. Raises `InputError` for what is none."
     photo = read_photo(path, megapixels)
     h, w = photo.pixels.shape[:2]
     k = min(1, PREVIEW/max(h, w))
     copy = cv2.resize(photo.rgb8, (max(round(w*k), 1), max(round(h*k), 1)), interpolation=cv2.INTER_AREA)
-    return Sitting(str(path), (w, h), small_L(photo.pixels), copy, lab_to_rgb8(rgb_to_lab(copy)*np.array([1, 0, 0], np.float32)))
+    return Sitting(str(path), (w, h), small_L(photo.pixels, short), copy, lab_to_rgb8(rgb_to_lab(copy)*np.array([1, 0, 0], np.float32)))
 
 # %% ../nbs/10a_demo.ipynb #c011
 class Dials(NamedTuple):
@@ -215,7 +216,7 @@ def connect(
     def said(path, work, *args): # None where it cannot be done; gr.Error would leave the photo before, and write Error over it
         try: return work(*args)
         except InputError as e: gr.Warning(str(e).replace(path, Path(path).name), duration=None)
-    def opened(path): return path and said(path, sit, path, megapixels), ''
+    def opened(path): return path and said(path, sit, path, megapixels, net.short), ''
     def painted(sitting, hints, doubt, *values):
         if not sitting: return None, None, START, gr.Button(interactive=False)
         made = said(sitting.path, look, net, sitting, dials(values), hints, doubt)

@@ -38,7 +38,7 @@ def luminance(
 
 def small_L(
     pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
-    short: int = working_size[1] # px of the short side, at most
+    short: int = working_size[2] # px of the short side, at most
 ) -> np.ndarray: # hxw float32 in 0..100, the same aspect
     "The lightness of a reduced copy; never of an enlarged one."
     h, w = pixels.shape[:2]

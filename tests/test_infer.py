@@ -53,7 +53,7 @@ def test_tiles_and_threads_change_nothing(photo):
 def test_aspect_is_kept_and_nothing_is_enlarged():
     for h, w in ((100, 1000), (3000, 2000), (10, 20), (4000, 300)):
         got = small_L(np.zeros((h, w), np.uint8)).shape
-        assert got[0] <= h and got[1] <= w and min(got) <= 256 and max(got) <= 1024
+        assert got[0] <= h and got[1] <= w and min(got) <= 192 and max(got) <= 768
         if min(h, w) > 100: assert got[1]/got[0] == pytest.approx(w/h, rel=.02)
 
 def test_only_lightness_is_read(color, photo):
