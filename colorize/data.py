@@ -347,7 +347,7 @@ def degrade(
 # %% ../nbs/01_data.ipynb #c061
 class Batches:
     "Batches of (L: Nx1xSxS in 0..100, ab: Nx2xSxS), made on `device`, in an order that (seed, epoch) alone decides."
-    make: Callable  # @patch, below
+    make: Callable; draw: Callable; __iter__: Callable  # @patch, below
     def __init__(self,
         photos, # Packed, or N x H x H x 3 uint8
         bs: int = 32, # photos a batch
@@ -377,20 +377,25 @@ class Batches:
         if not self.train: return np.arange(n)
         g = self.generator(-1)
         return torch.cat([self.draw(g) for _ in range(self.crops)]).numpy()
-    def draw(self, g: torch.Generator) -> torch.Tensor: # rows of photos, in random order
-        if self.shares is None: return torch.randperm(len(self.photos), generator=g)
-        wait = torch.empty(len(self.photos)).exponential_(generator=g)/torch.from_numpy(self.shares)
-        return wait.argsort()[:self.drawn]  # weighted, without replacement (Efraimidis and Spirakis 2006)
     def mine(self, rows: np.ndarray) -> np.ndarray: # of a batch, those to be made here; in training, as many in every process
         over = -len(rows) % self.part[1] if self.train else 0
         return (np.resize(rows, len(rows) + over) if over else rows)[self.part[0]::self.part[1]]
-    def __iter__(self):
-        order = self.order()
-        def read(i): # a thread ahead of the training: a store larger than memory lies on a disk
-            mine = self.mine(order[i*self.bs:(i+1)*self.bs])
-            return i, np.stack([self.photos[j] for j in mine]) if len(mine) else None
-        for i, rgb in threaded(read, range(self.start, len(self)), ahead=4, workers=1):
-            if rgb is not None: yield self.make(torch.from_numpy(rgb).to(self.device), self.generator(i))
+
+# %% ../nbs/01_data.ipynb #n72004
+@patch
+def draw(self: Batches, g: torch.Generator) -> torch.Tensor: # rows of photos, in random order
+    if self.shares is None: return torch.randperm(len(self.photos), generator=g)
+    wait = torch.empty(len(self.photos)).exponential_(generator=g)/torch.from_numpy(self.shares)
+    return wait.argsort()[:self.drawn]  # weighted, without replacement (Efraimidis and Spirakis 2006)
+
+@patch
+def __iter__(self: Batches):
+    order = self.order()
+    def read(i): # a thread ahead of the training: a store larger than memory lies on a disk
+        mine = self.mine(order[i*self.bs:(i+1)*self.bs])
+        return i, np.stack([self.photos[j] for j in mine]) if len(mine) else None
+    for i, rgb in threaded(read, range(self.start, len(self)), ahead=4, workers=1):
+        if rgb is not None: yield self.make(torch.from_numpy(rgb).to(self.device), self.generator(i))
 
 # %% ../nbs/01_data.ipynb #c062
 @patch

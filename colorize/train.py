@@ -505,10 +505,10 @@ def prepare(
     with first_alone(): packs = pack_dataset(dataset, path_val, size)
     drawn = read_shares(shares, packs[0].files) if shares else None
     batches = [Batches(p, batch_size, size, seed, device, t, crops, steps, age, chroma, part, drawn) for p, t in zip(packs, (True, False))]
-    if not rank_distrib(): print(f'Training on {len(packs[0]):,} photos, {len(batches[0])*batch_size:,} crops an epoch; validating on {len(packs[1]):,}.')
     features = Inception(device) if kid_every and not rank_distrib() else None
     torch.manual_seed(seed)  # of a new head's weights
     net = start_model(init, loss, packs[0], **shape)
+    if not rank_distrib(): print(f'Training on {len(packs[0]):,} photos, {len(batches[0])*batch_size:,} crops an epoch; validating on {len(packs[1]):,}.')
     found = hashlib.sha256(b''.join(p.phash.tobytes() for p in packs)).hexdigest()[:12]
     settings = dict(dataset=str(dataset), path_val=str(path_val), photos=len(packs[0]), photos_hash=found, batch_size=batch_size, lr=lr, loss=loss, init=str(init), size=size, crops=crops,
                     seed=seed, steps=steps, ema_decay=ema_decay, age=age, chroma=chroma, shares=shares, quick=quick, bf16=bf16, **{k: v for k, v in net.config.items() if k != 'loss'})
