@@ -13,7 +13,7 @@ from colorize.core import InputError
 from colorize.data import Batches
 from colorize.distributed import start_processes
 from colorize.model import load_model
-from colorize.train import Checkpoint, find_rate, prepare, start_model, train
+from colorize.train import Checkpoint, find_rate, prepare, reveal, start_model, train
 
 EPOCHS, OPTIONS = 3, '--n-epochs 3 --batch-size 4 --size 32 --lr 0.0003 --device cpu'.split()
 
@@ -242,6 +242,12 @@ def test_light_training_resumes_as_if_never_stopped(album, tmp_path, monkeypatch
     stopped(album, out, monkeypatch, **LIGHT)
     quick(album, out, resume=True, **LIGHT)
     assert same(out, tmp_path/'whole.pth')
+
+def test_each_batch_reveals_other_cells(album, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr('colorize.train.reveal', lambda *a: (shown.append(reveal(*a)), shown[-1])[1])
+    quick(album, tmp_path/'m.pth', epochs=2, steps=2, size=64, **LIGHT)
+    assert len(shown) == len({m.numpy().tobytes() for m in shown}) == 4
 
 def test_a_new_shape_starts_as_the_old_model():
     old, L = load_model(), torch.rand(1, 1, 64, 96)*100
