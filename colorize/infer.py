@@ -4,15 +4,13 @@
 
 # %% auto #0
 __all__ = ['working_size', 'luminance', 'small_L', 'pad32', 'TorchNet', 'OnnxNet', 'lines_over_L', 'bilinear', 'Guess', 'paint',
-           'Colorizer', 'colorize', 'uncertainty_picture', 'software', 'in_batches', 'colorize_files']
+           'Colorizer', 'colorize', 'uncertainty_picture']
 
 # %% ../nbs/05_colorize.ipynb #c002
 import json, os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,242 +20,387 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image
 
-from .core import RGB_TO_XYZ, InputError, check_device, lab_root, product, shipped_model, show_lab, srgb_to_linear, threaded, user_path, weights_path
+from .core import InputError, check_device, shipped_model, threaded, user_path, weights_path
+from .files import as_photo, check_unit, read_photo
 from .hints import Hint, parse_hint, read_hints, scale_hints, spread
-from .photos import Photo, Summary, as_photo, check_unit, plan, read_photo, run_jobs
+from .lab import RGB_TO_XYZ, lab_root, product, show_lab, srgb_to_linear
 from .temperature import temperature
 
 # %% ../nbs/05_colorize.ipynb #c008
-working_size = {1: 256, 2: 192}  # zoom of the network: px of the short side that it sees (measured below)
+working_size = {
+    1: 256,
+    2: 192,
+}  # zoom of the network: px of the short side that it sees (measured below)
+
 
 def luminance(
-    light: np.ndarray # HxW or HxWx3 linear sRGB, float32 in 0..1
-) -> np.ndarray: # HxW float32 in 0..1
+    light: np.ndarray,  # HxW or HxWx3 linear sRGB, float32 in 0..1
+) -> np.ndarray:  # HxW float32 in 0..1
     "Y of CIE XYZ, relative to white: all that L depends on."
     return light if light.ndim == 2 else cv2.transform(light, RGB_TO_XYZ[1:2])
 
+
 def small_L(
-    pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
-    short: int = working_size[2] # px of the short side, at most
-) -> np.ndarray: # hxw float32 in 0..100, the same aspect
+    pixels: np.ndarray,  # HxW or HxWx3 sRGB: uint8 or uint16
+    short: int = working_size[2],  # px of the short side, at most
+) -> np.ndarray:  # hxw float32 in 0..100, the same aspect
     "The lightness of a reduced copy; never of an enlarged one."
     h, w = pixels.shape[:2]
     # a 10:1 panorama must not become a strip 10 times as long as the network has ever seen
-    k = min(1, short/min(h, w), 4*short/max(h, w))
-    if k < 1: pixels = cv2.resize(pixels, (max(round(w*k), 1), max(round(h*k), 1)), interpolation=cv2.INTER_AREA)
-    return 116*lab_root(luminance(srgb_to_linear(pixels))) - 16
+    k = min(1, short / min(h, w), 4 * short / max(h, w))
+    if k < 1:
+        pixels = cv2.resize(
+            pixels, (max(round(w * k), 1), max(round(h * k), 1)), interpolation=cv2.INTER_AREA
+        )
+    return 116 * lab_root(luminance(srgb_to_linear(pixels))) - 16
+
 
 def pad32(
-    L: np.ndarray # hxw
-) -> np.ndarray: # HxW, multiples of 32
+    L: np.ndarray,  # hxw
+) -> np.ndarray:  # HxW, multiples of 32
     "Pad right and below, by reflection."
     h, w = L.shape
     return cv2.copyMakeBorder(L, 0, -h % 32, 0, -w % 32, cv2.BORDER_REFLECT_101)
 
 # %% ../nbs/05_colorize.ipynb #c011
 @cache
-def _calm_children(): # a forked process has none of torch's threads, and would wait for them for ever
+def _calm_children():  # a forked process has none of torch's threads, and would wait for them for ever
     import torch
-    if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+    if hasattr(os, 'register_at_fork'):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
 
 class TorchNet:
     "The network by torch."
-    def __init__(self,
-        model, # a UNet, its file, or None for the shipped one
-        device: str = 'cpu' # cpu, gpu, auto, cuda or mps
+
+    def __init__(
+        self,
+        model,  # a UNet, its file, or None for the shipped one
+        device: str = 'cpu',  # cpu, gpu, auto, cuda or mps
     ):
-        try: from colorize.model import UNet, for_inference, load_model
-        except ModuleNotFoundError as e: raise InputError(f'The backend torch needs the package {e.name}: pip install {e.name}, or use the backend onnx with a model from `colorize export`.') from e
+        try:
+            from colorize.model import UNet, for_inference, load_model
+        except ModuleNotFoundError as e:
+            raise InputError(
+                f'The backend torch needs the package {e.name}: pip install {e.name}, or use the backend onnx with a model from `colorize export`.'
+            ) from e
         _calm_children()
         net = model if isinstance(model, UNet) else load_model(model, device)
         self.net, self.meta = for_inference(net), getattr(net, 'meta', {})
         self.vividness, self.short = getattr(net.head, 'vividness', None), working_size[net.zoom]
-    def __call__(self,
-        L: np.ndarray, # Nx1xHxW float32, H and W multiples of 32
-        vividness: float|None = None # 0 (calm) to 1 (vivid); None = as the model was tuned
-    ) -> tuple[np.ndarray, np.ndarray|None]: # ab Nx2xhxw, entropy Nx1xhxw (None for a model without classes)
+
+    def __call__(
+        self,
+        L: np.ndarray,  # Nx1xHxW float32, H and W multiples of 32
+        vividness: float | None = None,  # 0 (calm) to 1 (vivid); None = as the model was tuned
+    ) -> tuple[
+        np.ndarray, np.ndarray | None
+    ]:  # ab Nx2xhxw, entropy Nx1xhxw (None for a model without classes)
         import torch
+
         with torch.inference_mode():
-            pred, head = self.net(torch.from_numpy(L).to(next(self.net.parameters()).device)), self.net.head
-            return head.decode(pred, vividness).float().cpu().numpy(), head.entropy(pred).cpu().numpy() if hasattr(head, 'entropy') else None
+            pred, head = (
+                self.net(torch.from_numpy(L).to(next(self.net.parameters()).device)),
+                self.net.head,
+            )
+            return head.decode(pred, vividness).float().cpu().numpy(), head.entropy(
+                pred
+            ).cpu().numpy() if hasattr(head, 'entropy') else None
 
 # %% ../nbs/05_colorize.ipynb #c012
 class OnnxNet:
     "The network by onnxruntime, on the CPU."
-    def __init__(self,
-        model: str|Path|None = None # an .onnx file from `colorize export`; None: the shipped model's
+
+    def __init__(
+        self,
+        model: str
+        | Path
+        | None = None,  # an .onnx file from `colorize export`; None: the shipped model's
     ):
-        try: import onnxruntime as ort
-        except ImportError as e: raise InputError('The ONNX backend needs the package onnxruntime: pip install onnxruntime, or use the backend torch.') from e
-        path, options = user_path(model) if model else shipped_model().with_suffix('.onnx'), ort.SessionOptions()
-        if not path.is_file(): raise InputError(f'There is no ONNX model at {path}: write one where torch is installed (colorize export), or give its path.')
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # waiting threads would slow down decoding and painting
         try:
-            self.session = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+            import onnxruntime as ort
+        except ImportError as e:
+            raise InputError(
+                'The ONNX backend needs the package onnxruntime: pip install onnxruntime, or use the backend torch.'
+            ) from e
+        path, options = (
+            user_path(model) if model else shipped_model().with_suffix('.onnx'),
+            ort.SessionOptions(),
+        )
+        if not path.is_file():
+            raise InputError(
+                f'There is no ONNX model at {path}: write one where torch is installed (colorize export), or give its path.'
+            )
+        options.add_session_config_entry(
+            'session.intra_op.allow_spinning', '0'
+        )  # waiting threads would slow down decoding and painting
+        try:
+            self.session = ort.InferenceSession(
+                str(path), options, providers=['CPUExecutionProvider']
+            )
             self.meta = json.loads(self.session.get_modelmeta().custom_metadata_map['colorize'])
-        except Exception as e: raise InputError(f'{path} is no ONNX model of colorize, or it is damaged: write it again (colorize export).') from e  # onnxruntime has many exceptions for it
-        self.vividness, self.short = self.meta.get('vividness'), working_size[self.meta.get('zoom', 1)]
-    def __call__(self, L, vividness=None): # as for `TorchNet`
-        if self.vividness is None: return self.session.run(None, {'L': L})[0], None
-        return tuple(self.session.run(None, {'L': L, 'vividness': np.array(self.vividness if vividness is None else vividness, np.float32)}))
+        except Exception as e:
+            raise InputError(
+                f'{path} is no ONNX model of colorize, or it is damaged: write it again (colorize export).'
+            ) from e  # onnxruntime has many exceptions for it
+        self.vividness, self.short = (
+            self.meta.get('vividness'),
+            working_size[self.meta.get('zoom', 1)],
+        )
+
+    def __call__(self, L, vividness=None):  # as for `TorchNet`
+        if self.vividness is None:
+            return self.session.run(None, {'L': L})[0], None
+        return tuple(
+            self.session.run(
+                None,
+                {
+                    'L': L,
+                    'vividness': np.array(
+                        self.vividness if vividness is None else vividness, np.float32
+                    ),
+                },
+            )
+        )
 
 # %% ../nbs/05_colorize.ipynb #c015
 def lines_over_L(
-    ab: np.ndarray, # hxwx2 float32
-    L: np.ndarray, # HxW float32 in 0..100, H and W at least h and w
-    eps: float = 4 # variance of L, in squared units, below which L is taken as flat
-) -> np.ndarray: # hxwx4 float32: slopes of a and b, offsets of a and b
+    ab: np.ndarray,  # hxwx2 float32
+    L: np.ndarray,  # HxW float32 in 0..100, H and W at least h and w
+    eps: float = 4,  # variance of L, in squared units, below which L is taken as flat
+) -> np.ndarray:  # hxwx4 float32: slopes of a and b, offsets of a and b
     "The guided filter (He et al. 2013, equations 5, 6 and 8) of `model.guide`, for one photo and without torch."
     blur = lambda x: cv2.blur(x, (3, 3), borderType=cv2.BORDER_CONSTANT)
-    inside = blur(np.ones(ab.shape[:2], np.float32))[..., None]  # at the border, fewer neighbours count
-    mean = lambda x: blur(x).reshape(*ab.shape[:2], -1)/inside
+    inside = blur(np.ones(ab.shape[:2], np.float32))[
+        ..., None
+    ]  # at the border, fewer neighbours count
+    mean = lambda x: blur(x).reshape(*ab.shape[:2], -1) / inside
     L = cv2.resize(L, ab.shape[1::-1], interpolation=cv2.INTER_AREA)
     mean_L, mean_ab = mean(L), mean(ab)
-    slope = (mean(L[..., None]*ab) - mean_L*mean_ab)/((mean(L*L) - mean_L**2).clip(0) + eps)
-    return mean(np.concatenate([slope, mean_ab - slope*mean_L], -1))
+    slope = (mean(L[..., None] * ab) - mean_L * mean_ab) / ((mean(L * L) - mean_L**2).clip(0) + eps)
+    return mean(np.concatenate([slope, mean_ab - slope * mean_L], -1))
+
 
 def bilinear(
-    n: int, # values wanted
-    m: int, # values there are
-    extent: float # how many of the m they cover
-) -> np.ndarray: # n x m float32
+    n: int,  # values wanted
+    m: int,  # values there are
+    extent: float,  # how many of the m they cover
+) -> np.ndarray:  # n x m float32
     "Linear interpolation as a matrix; beyond the last value it is repeated."
-    at = ((np.arange(n) + .5)*extent/n - .5).clip(0, m - 1)
+    at = ((np.arange(n) + 0.5) * extent / n - 0.5).clip(0, m - 1)
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(m))).astype(np.float32)
 
 # %% ../nbs/05_colorize.ipynb #c018
 class Guess(NamedTuple):
     "The network's opinion on one photo."
-    lines: np.ndarray # gxhx4 float32: slopes and offsets of a and b over L
-    rows: float # of the grid that the photo covers; the rest is padding
+
+    lines: np.ndarray  # gxhx4 float32: slopes and offsets of a and b over L
+    rows: float  # of the grid that the photo covers; the rest is padding
     columns: float
-    entropy: np.ndarray|None # gxh float32 in 0..1, on the grid of the network's answer
-    L: np.ndarray # the reduced copy: what hints spread on
-    def on_copy(self, grid: np.ndarray) -> np.ndarray: # gxh or gxhxC to the reduced copy's size
+    entropy: np.ndarray | None  # gxh float32 in 0..1, on the grid of the network's answer
+    L: np.ndarray  # the reduced copy: what hints spread on
+
+    def on_copy(self, grid: np.ndarray) -> np.ndarray:  # gxh or gxhxC to the reduced copy's size
         "A grid of the answer, enlarged to the reduced copy, its padding left out."
         (h, w), (m, n) = self.L.shape, grid.shape[:2]
-        return np.einsum('yi,xj,ij...->yx...', bilinear(h, m, self.rows), bilinear(w, n, self.columns), grid, optimize=True)
+        return np.einsum(
+            'yi,xj,ij...->yx...',
+            bilinear(h, m, self.rows),
+            bilinear(w, n, self.columns),
+            grid,
+            optimize=True,
+        )
 
 # %% ../nbs/05_colorize.ipynb #c019
 def paint(
-    pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
+    pixels: np.ndarray,  # HxW or HxWx3 sRGB: uint8 or uint16
     guess: Guess,
-    keep: float = 0, # 0..1: how much of the photo's own colour stays
-    threads: int|None = None, # None: one a core
-    tile: int = 2**18 # pixels at a time
-) -> np.ndarray: # HxWx3 of the same type; L is the input's own
+    keep: float = 0,  # 0..1: how much of the photo's own colour stays
+    threads: int | None = None,  # None: one a core
+    tile: int = 2**18,  # pixels at a time
+) -> np.ndarray:  # HxWx3 of the same type; L is the input's own
     "The photo in the colours of a guess."
     (h, w), (m, n) = pixels.shape[:2], guess.lines.shape[:2]
-    slope, offset = guess.lines[..., :2]*(1 - keep), guess.lines[..., 2:]*(1 - keep)
-    per = np.array([1/500, -1/200], np.float32)  # a and b as differences of lab_root
-    grid = np.moveaxis(np.concatenate([1 + 116*per*slope, per*(offset - 16*slope)], -1), 2, 1)  # m x 4 x n
+    slope, offset = guess.lines[..., :2] * (1 - keep), guess.lines[..., 2:] * (1 - keep)
+    per = np.array([1 / 500, -1 / 200], np.float32)  # a and b as differences of lab_root
+    grid = np.moveaxis(
+        np.concatenate([1 + 116 * per * slope, per * (offset - 16 * slope)], -1), 2, 1
+    )  # m x 4 x n
     across, down = bilinear(w, n, guess.columns).T, bilinear(h, m, guess.rows)
     wide = np.stack([product(row, across) for row in grid])
-    out, step = np.empty((h, w, 3), pixels.dtype), max(tile//w, 1)
+    out, step = np.empty((h, w, 3), pixels.dtype), max(tile // w, 1)
+
     def strip(y):
-        part, weights = pixels[y:y+step], down[y:y+step]
+        part, weights = pixels[y : y + step], down[y : y + step]
         rows = np.flatnonzero(weights.any(0))
         used = slice(rows[0], rows[-1] + 1)
-        kx, kz, ox, oz = np.moveaxis(product(weights[:, used], wide[used].reshape(-1, 4*w)).reshape(-1, 4, w), 1, 0)
+        kx, kz, ox, oz = np.moveaxis(
+            product(weights[:, used], wide[used].reshape(-1, 4 * w)).reshape(-1, 4, w), 1, 0
+        )
         light = srgb_to_linear(part)
         Y = luminance(light)
         f = lab_root(Y)
-        fx, fz = kx*f + ox, kz*f + oz
-        if keep and part.ndim == 3: # own colour, beyond gray
-            fx, fz = (g + keep*(lab_root(own) - f) for g, own in zip((fx, fz), cv2.split(cv2.transform(light, RGB_TO_XYZ[::2]))))
-        out[y:y+step] = cv2.merge(list(show_lab(fx, Y, fz, pixels.dtype)))
-    for _ in threaded(strip, range(0, h, step), workers=threads): pass
+        fx, fz = kx * f + ox, kz * f + oz
+        if keep and part.ndim == 3:  # own colour, beyond gray
+            fx, fz = (
+                g + keep * (lab_root(own) - f)
+                for g, own in zip((fx, fz), cv2.split(cv2.transform(light, RGB_TO_XYZ[::2])))
+            )
+        out[y : y + step] = cv2.merge(list(show_lab(fx, Y, fz, pixels.dtype)))
+
+    for _ in threaded(strip, range(0, h, step), workers=threads):
+        pass
     return out
 
 # %% ../nbs/05_colorize.ipynb #c022
 @cache
-def _shipped(device): return TorchNet(None, device)
+def _shipped(device):
+    return TorchNet(None, device)
 
-def _network(model, device, backend): # TorchNet or OnnxNet
-    if isinstance(model, (TorchNet, OnnxNet)): return model
+
+def _network(model, device, backend):  # TorchNet or OnnxNet
+    if isinstance(model, (TorchNet, OnnxNet)):
+        return model
     is_file = isinstance(model, (str, Path))
     backend = backend or ('onnx' if is_file and Path(model).suffix == '.onnx' else 'torch')
-    if backend not in ('torch', 'onnx'): raise InputError(f'There is no backend {backend!r}: use torch or onnx.')
+    if backend not in ('torch', 'onnx'):
+        raise InputError(f'There is no backend {backend!r}: use torch or onnx.')
     if backend == 'torch':
         check_device(device)
-        if is_file: weights_path(model)
+        if is_file:
+            weights_path(model)
         return _shipped(device) if model is None else TorchNet(model, device)
-    if device not in ('cpu', 'auto'): raise InputError(f'The ONNX backend runs on the CPU, not on {device!r}: leave the device out, or use the backend torch.')
+    if device not in ('cpu', 'auto'):
+        raise InputError(
+            f'The ONNX backend runs on the CPU, not on {device!r}: leave the device out, or use the backend torch.'
+        )
     return OnnxNet(model)
 
+
 def _check_dials(vividness, saturation, keep_color):
-    for name, value, high in (('vividness', vividness, 1), ('saturation', saturation, 3), ('keep_color', keep_color, 1)):
-        if value is not None and not 0 <= value <= high: raise InputError(f'{name} {value} is out of range: give a number from 0 to {high}.')
+    for name, value, high in (
+        ('vividness', vividness, 1),
+        ('saturation', saturation, 3),
+        ('keep_color', keep_color, 1),
+    ):
+        if value is not None and not 0 <= value <= high:
+            raise InputError(f'{name} {value} is out of range: give a number from 0 to {high}.')
 
 # %% ../nbs/05_colorize.ipynb #c023
 class Colorizer:
     "A model ready for photos: call it with an array, get a colour array of the same size."
-    guess: Callable; finish: Callable; _told: Callable; __call__: Callable  # @patch, below
-    def __init__(self,
-        model=None, # a UNet, a weights file (.pth or .onnx), or None for the shipped one
-        device: str = 'cpu', # cpu, gpu, auto, cuda or mps
-        backend: str = '', # torch or onnx; empty: what the model's suffix says, else torch
-        short: int|None = None, # px of the short side that the network sees; None: what suits it
-        vividness: float|None = None, # 0 (calm) to 1 (vivid): how decided between plausible colours; None = as the model was tuned
-        saturation: float = 1, # 0 (gray) to 3: the predicted chroma is multiplied by it
-        keep_color: float = 0, # 0 to 1: how much of the photo's own colour stays (for faded colour photos)
-        warmth: float = 0, # -100 (cool) to 100 (warm), in mired, of the result: see `temperature`
-        tint: float = 0, # -100 (green) to 100 (magenta), of the result
-        tta: bool = False, # test-time augmentation: also look at the mirror image, and average
-        hints: Iterable[Hint|str] = (), # colours that are known, as 'x,y,#rrggbb' in pixels of the upright photo
-        strokes: str|Path|Image.Image|None = None, # a mask image of the photo's size: coloured strokes on a transparent or gray ground
-        threads: int|None = None # that paint; None: one a core
+
+    guess: Callable
+    finish: Callable
+    _told: Callable
+    __call__: Callable  # @patch, below
+
+    def __init__(
+        self,
+        model=None,  # a UNet, a weights file (.pth or .onnx), or None for the shipped one
+        device: str = 'cpu',  # cpu, gpu, auto, cuda or mps
+        backend: str = '',  # torch or onnx; empty: what the model's suffix says, else torch
+        short: int | None = None,  # px of the short side that the network sees; None: what suits it
+        vividness: float
+        | None = None,  # 0 (calm) to 1 (vivid): how decided between plausible colours; None = as the model was tuned
+        saturation: float = 1,  # 0 (gray) to 3: the predicted chroma is multiplied by it
+        keep_color: float = 0,  # 0 to 1: how much of the photo's own colour stays (for faded colour photos)
+        warmth: float = 0,  # -100 (cool) to 100 (warm), in mired, of the result: see `temperature`
+        tint: float = 0,  # -100 (green) to 100 (magenta), of the result
+        tta: bool = False,  # test-time augmentation: also look at the mirror image, and average
+        hints: Iterable[
+            Hint | str
+        ] = (),  # colours that are known, as 'x,y,#rrggbb' in pixels of the upright photo
+        strokes: str
+        | Path
+        | Image.Image
+        | None = None,  # a mask image of the photo's size: coloured strokes on a transparent or gray ground
+        threads: int | None = None,  # that paint; None: one a core
     ):
         _check_dials(vividness, saturation, keep_color)
-        temperature(np.zeros((1, 1, 3), np.uint8), warmth, tint=tint)  # raises for dials out of range
-        self.hints = [parse_hint(h) if isinstance(h, str) else h for h in ([hints] if isinstance(hints, str) else hints)]
+        temperature(
+            np.zeros((1, 1, 3), np.uint8), warmth, tint=tint
+        )  # raises for dials out of range
+        self.hints = [
+            parse_hint(h) if isinstance(h, str) else h
+            for h in ([hints] if isinstance(hints, str) else hints)
+        ]
         self.strokes = read_photo(strokes).image if isinstance(strokes, (str, Path)) else strokes
         self.net, self.threads = _network(model, device, backend), threads
         self.short = short or self.net.short
-        if vividness is not None and self.net.vividness is None: raise InputError('This model names one colour a pixel and has no vividness to set: use a model trained with loss classification.')
-        self.vividness, self.saturation, self.keep_color, self.warmth, self.tint, self.tta = vividness, saturation, keep_color, warmth, tint, tta
+        if vividness is not None and self.net.vividness is None:
+            raise InputError(
+                'This model names one colour a pixel and has no vividness to set: use a model trained with loss classification.'
+            )
+        self.vividness, self.saturation, self.keep_color, self.warmth, self.tint, self.tta = (
+            vividness,
+            saturation,
+            keep_color,
+            warmth,
+            tint,
+            tta,
+        )
 
 # %% ../nbs/05_colorize.ipynb #c025
 @patch
-def guess(self: Colorizer,
-    small: list[np.ndarray] # from `small_L`, of equal padded size
+def guess(
+    self: Colorizer,
+    small: list[np.ndarray],  # from `small_L`, of equal padded size
 ) -> list[Guess]:
     "The network's opinion on a batch."
     L = np.stack([pad32(s) for s in small])[:, None]
     ab, entropy = self.net(np.concatenate([L, L[..., ::-1]]) if self.tta else L, self.vividness)
-    if self.tta: ab, entropy = (x if x is None else (x[:len(L)] + x[len(L):, ..., ::-1])/2 for x in (ab, entropy))
+    if self.tta:
+        ab, entropy = (
+            x if x is None else (x[: len(L)] + x[len(L) :, ..., ::-1]) / 2 for x in (ab, entropy)
+        )
     found = []
     for k, (s, x) in enumerate(zip(small, L[:, 0])):
-        lines = lines_over_L(np.ascontiguousarray(ab[k].transpose(1, 2, 0))*self.saturation, x)
-        rows, columns = (n*lines.shape[0]/x.shape[0] for n in s.shape)
+        lines = lines_over_L(np.ascontiguousarray(ab[k].transpose(1, 2, 0)) * self.saturation, x)
+        rows, columns = (n * lines.shape[0] / x.shape[0] for n in s.shape)
         found.append(Guess(lines, rows, columns, None if entropy is None else entropy[k, 0], s))
     return found
 
+
 @patch
-def _told(self: Colorizer, guess, size): # what the user knows wins
+def _told(self: Colorizer, guess, size):  # what the user knows wins
     L, (h, w), (H, W) = guess.L, guess.L.shape, size
     lines = guess.on_copy(guess.lines)
     strokes = None if self.strokes is None else read_hints(self.strokes, (W, H), (w, h))
-    ab = spread(L, lines[..., :2]*L[..., None] + lines[..., 2:], scale_hints(self.hints, (W, H), (w, h)), strokes)
+    ab = spread(
+        L,
+        lines[..., :2] * L[..., None] + lines[..., 2:],
+        scale_hints(self.hints, (W, H), (w, h)),
+        strokes,
+    )
     return guess._replace(lines=lines_over_L(ab, L), rows=h, columns=w)
 
 # %% ../nbs/05_colorize.ipynb #c027
 @patch
-def finish(self: Colorizer,
-    pixels: np.ndarray, # HxW or HxWx3 sRGB: uint8 or uint16
-    guess: Guess
-) -> np.ndarray: # HxWx3 of the same type
+def finish(
+    self: Colorizer,
+    pixels: np.ndarray,  # HxW or HxWx3 sRGB: uint8 or uint16
+    guess: Guess,
+) -> np.ndarray:  # HxWx3 of the same type
     "Paint a photo, and set its colour temperature."
-    if self.hints or self.strokes is not None: guess = self._told(guess, pixels.shape[:2])
+    if self.hints or self.strokes is not None:
+        guess = self._told(guess, pixels.shape[:2])
     rgb = paint(pixels, guess, self.keep_color, self.threads)
     return temperature(rgb, self.warmth, tint=self.tint) if self.warmth or self.tint else rgb
 
+
 @patch
-def __call__(self: Colorizer,
-    photo: np.ndarray # HxW, HxWx3 or HxWx4 (alpha); uint8, uint16, or float in 0..1
-) -> np.ndarray: # HxWx3 or HxWx4, of the same type
+def __call__(
+    self: Colorizer,
+    photo: np.ndarray,  # HxW, HxWx3 or HxWx4 (alpha); uint8, uint16, or float in 0..1
+) -> np.ndarray:  # HxWx3 or HxWx4, of the same type
     "Colorize an array; L of the result is L of the input."
-    if photo.dtype.kind == 'f': return (self(np.rint(check_unit(photo).astype(np.float32)*65535).astype(np.uint16))/np.float32(65535)).astype(photo.dtype)
+    if photo.dtype.kind == 'f':
+        return (
+            self(np.rint(check_unit(photo).astype(np.float32) * 65535).astype(np.uint16))
+            / np.float32(65535)
+        ).astype(photo.dtype)
     whole = as_photo(photo)
     rgb = self.finish(whole.pixels, self.guess([small_L(whole.pixels, self.short)])[0])
     return rgb if whole.alpha is None else np.dstack([rgb, whole.alpha])
@@ -265,74 +408,32 @@ def __call__(self: Colorizer,
 # %% ../nbs/05_colorize.ipynb #c030
 @delegates(Colorizer)
 def colorize(
-    photo: str|Path|bytes|Image.Image|np.ndarray, # path, URL, '-' for stdin, a file's bytes, Pillow image, or array as `Colorizer` takes it
-    model=None, # a UNet, a weights file (.pth or .onnx), or None for the shipped one
-    **kwargs # the dials, as for `Colorizer`
-) -> Image.Image|np.ndarray: # upright, of the photo's size: a Pillow image of 8 bits, with alpha if the photo has it; an array for an array
+    photo: str
+    | Path
+    | bytes
+    | Image.Image
+    | np.ndarray,  # path, URL, '-' for stdin, a file's bytes, Pillow image, or array as `Colorizer` takes it
+    model=None,  # a UNet, a weights file (.pth or .onnx), or None for the shipped one
+    **kwargs,  # the dials, as for `Colorizer`
+) -> (
+    Image.Image | np.ndarray
+):  # upright, of the photo's size: a Pillow image of 8 bits, with alpha if the photo has it; an array for an array
     "Colorize one photo. Raises `InputError` for what cannot be read."
     run = Colorizer(model, **kwargs)
-    if isinstance(photo, np.ndarray): return run(photo)
+    if isinstance(photo, np.ndarray):
+        return run(photo)
     whole = as_photo(photo)
     return replace(whole, pixels=run(whole.pixels)).image
 
 # %% ../nbs/05_colorize.ipynb #c034
 def uncertainty_picture(
     guess: Guess,
-    size: tuple[int, int] # height and width of the photo
-) -> np.ndarray: # HxWx3 uint8
+    size: tuple[int, int],  # height and width of the photo
+) -> np.ndarray:  # HxWx3 uint8
     "Entropy of the classes, black (0: sure) over red to yellow (1: every colour is as likely)."
-    if guess.entropy is None: raise InputError('This model names one colour a pixel and does not know how sure it is: use a model trained with loss classification.')
+    if guess.entropy is None:
+        raise InputError(
+            'This model names one colour a pixel and does not know how sure it is: use a model trained with loss classification.'
+        )
     entropy = cv2.convertScaleAbs(cv2.resize(guess.on_copy(guess.entropy), size[::-1]), alpha=255)
     return cv2.applyColorMap(entropy, cv2.COLORMAP_INFERNO)[..., ::-1].copy()
-
-# %% ../nbs/05_colorize.ipynb #c038
-def software(
-    meta: dict # of the model
-) -> str:
-    "What stands in the metadata of a colorized photo."
-    return f'colorize {version("colorize")}, model {meta.get("sha256", "without a hash")[:12]}'
-
-def in_batches(
-    photos: Iterable[tuple], # job, photo
-    run: Colorizer,
-    batch: int = 4, # photos a batch, at most
-    megapixels: float = 100 # of photos that wait for others of their size, at most
-) -> Iterator[tuple]: # job, photo, guess
-    "Let the network look at photos of equal padded size together."
-    waiting = {}
-    def look(shape):
-        items = waiting.pop(shape)
-        for (job, photo, _), guess in zip(items, run.guess([s for *_, s in items])): yield job, photo, guess
-    for job, photo in photos:
-        small = small_L(photo.pixels, run.short)
-        shape = tuple(-(-n//32) for n in small.shape)
-        waiting.setdefault(shape, []).append((job, photo, small))
-        if len(waiting[shape]) == batch: yield from look(shape)
-        while sum(p.megapixels for items in waiting.values() for _, p, _ in items) > megapixels: yield from look(next(iter(waiting)))
-    while waiting: yield from look(next(iter(waiting)))
-
-# %% ../nbs/05_colorize.ipynb #c039
-@delegates(Colorizer)
-def colorize_files(
-    photos: Iterable[str|Path], # photos, folders, glob patterns, URLs, or '-' for stdin
-    out: str|Path, # a folder; or, for one photo, a file, or '-' for stdout
-    model=None, # a weights file (.pth or .onnx), or None for the shipped one
-    recursive: bool = False, # folders within folders too
-    format: str|None = None, # jpg, png, webp, tiff, avif ...; None: as the photo's
-    quality: int = 95, # of JPEG, WebP and AVIF, 1 to 100
-    uncertainty: bool = False, # also write <name>_uncertainty.png
-    force: bool = False, # may existing files be replaced?
-    megapixels: float = 200, # larger photos are refused
-    bar: bool = False, # show progress
-    **kwargs # the dials, as for `Colorizer`
-) -> Summary: # what was written, skipped, and a sentence for each photo that failed
-    "Colorize photos and folders into `out`. Raises `InputError`, before the first photo, for what cannot work at all."
-    if uncertainty and str(out) == '-': raise InputError('Two pictures do not fit on stdout: name a file, or leave out the uncertainty.')
-    jobs, there = plan(photos, out, recursive, format, force, beside=['_uncertainty']*uncertainty,
-                       others=(others := Counter()))
-    run = Colorizer(model, **kwargs)
-    if uncertainty and run.net.vividness is None: raise InputError('This model names one colour a pixel and does not know how sure it is: use a model trained with loss classification, or leave out the uncertainty.')
-    def work(photo, guess):
-        made = {'': replace(photo, pixels=run.finish(photo.pixels, guess))}
-        return made | ({'_uncertainty': Photo(uncertainty_picture(guess, photo.pixels.shape[:2]))} if uncertainty else {})
-    return run_jobs(jobs, work, lambda photos: in_batches(photos, run), quality, software(run.net.meta), force, megapixels, bar, len(there), others)

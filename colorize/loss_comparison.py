@@ -14,56 +14,75 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .core import load_json, pyplot
+from .core import load_json
 from .data import Batches, degrade
-from .evaluate import (
-    Judges, columns, compare, compare_equal, crossed_floors, measure, real_halves)
+from .evaluate import Judges, columns, compare, compare_equal, measure, real_halves
+from .figures import pyplot
 from .infer import Colorizer
+from .metrics import crossed_floors
 from .model import UNet, load_model
 from .train import ab_error, train
 
 # %% ../nbs/04_loss_comparison.ipynb #c011
 base = 'classes'
-questions = {'L1': dict(loss='l1'), 'L2': dict(loss='l2'), 'Huber': dict(loss='huber'), base: {}, 'rebalanced classes': dict(rebalance=.5)}
-changes = {'random encoder': dict(init='random'), 'classic U-Net': dict(init='random', encoder='classic'),
-           'output at 1/2': dict(stride=2), 'L enlarged x2': dict(zoom=2), 'attention at 1/16': dict(context=2), 'no average of weights': dict(ema_decay=0),
-           'no aging of L': dict(age=False), 'chroma x1.2': dict(chroma=1.2)}
+questions = {
+    'L1': dict(loss='l1'),
+    'L2': dict(loss='l2'),
+    'Huber': dict(loss='huber'),
+    base: {},
+    'rebalanced classes': dict(rebalance=0.5),
+}
+changes = {
+    'random encoder': dict(init='random'),
+    'classic U-Net': dict(init='random', encoder='classic'),
+    'output at 1/2': dict(stride=2),
+    'L enlarged x2': dict(zoom=2),
+    'attention at 1/16': dict(context=2),
+    'no average of weights': dict(ema_decay=0),
+    'no aging of L': dict(age=False),
+    'chroma x1.2': dict(chroma=1.2),
+}
 
 # %% ../nbs/04_loss_comparison.ipynb #c012
 def trained(
-    path: Path, # weights file
-    reuse: bool = False, # take an existing one that was made with these settings?
-    **settings # for `train`
-) -> tuple[UNet, list[dict]]: # the model as its file holds it, and a row an epoch
+    path: Path,  # weights file
+    reuse: bool = False,  # take an existing one that was made with these settings?
+    **settings,  # for `train`
+) -> tuple[UNet, list[dict]]:  # the model as its file holds it, and a row an epoch
     "Train, or take what an earlier run left."
     log = path.with_suffix('.json')
-    same = lambda: all(load_json(log)['settings'].get(k, settings[k]) == settings[k] for k in settings)
-    if not (reuse and path.exists() and log.exists() and same()): train(path_trained_model=path, force=True, **settings)
+    same = lambda: all(
+        load_json(log)['settings'].get(k, settings[k]) == settings[k] for k in settings
+    )
+    if not (reuse and path.exists() and log.exists() and same()):
+        train(path_trained_model=path, force=True, **settings)
     return load_model(path), load_json(log)['history']
 
 # %% ../nbs/04_loss_comparison.ipynb #c014
 @torch.no_grad()
 def aged_error(
     net: UNet,
-    truth: Sequence[np.ndarray], # HxHx3 uint8 each, of one size
-    seed: int = 42 # of the faults
-) -> float: # Lab units
+    truth: Sequence[np.ndarray],  # HxHx3 uint8 each, of one size
+    seed: int = 42,  # of the faults
+) -> float:  # Lab units
     "Mean ab error, at the prediction's resolution, on lightness that was made older."
     g, errors = torch.Generator().manual_seed(seed), []
     for L, ab in Batches(np.stack(truth), train=False, device=next(net.parameters()).device):
-        errors.append(ab_error(net(degrade(L, g, .5)), ab, net.head.decode).item()*len(L))
-    return sum(errors)/len(truth)
+        errors.append(ab_error(net(degrade(L, g, 0.5)), ab, net.head.decode).item() * len(L))
+    return sum(errors) / len(truth)
 
 # %% ../nbs/04_loss_comparison.ipynb #k401001
 class Judged(NamedTuple):
     "Models and floors on the same photos, by name."
-    photos: dict[str, Sequence] # HxHx3 uint8 each, as the first seed coloured them
-    figures: dict[str, list[dict]] # what `compare` gave, for each seed
-    equal: dict[str, list[dict]] # the same at equal colorfulness; without what is too gray
+
+    photos: dict[str, Sequence]  # HxHx3 uint8 each, as the first seed coloured them
+    figures: dict[str, list[dict]]  # what `compare` gave, for each seed
+    equal: dict[str, list[dict]]  # the same at equal colorfulness; without what is too gray
+
 
 def judge_floors(
-    truth: Sequence[np.ndarray], # true photos, HxHx3 uint8 each, of one size
-    judges: Judges = Judges()
+    truth: Sequence[np.ndarray],  # true photos, HxHx3 uint8 each, of one size
+    judges: Judges = Judges(),
 ) -> Judged:
     "Measure what needs no network, and two halves of the truth against each other."
     floors = crossed_floors(truth, range(len(truth))) if len(truth) > 1 else {}
@@ -76,48 +95,92 @@ def judge_floors(
 
 # %% ../nbs/04_loss_comparison.ipynb #k401002
 def judge(
-    models: dict[str, list[UNet]], # name: a model a seed
-    truth: Sequence[np.ndarray], # true photos, HxHx3 uint8 each, of one size
-    judges: Judges = Judges()
-) -> Judged: # models, then floors
+    models: dict[str, list[UNet]],  # name: a model a seed
+    truth: Sequence[np.ndarray],  # true photos, HxHx3 uint8 each, of one size
+    judges: Judges = Judges(),
+) -> Judged:  # models, then floors
     "Colorize photos with every model, and measure them and the floors."
     judged = Judged({}, {}, {})
     for name, nets in models.items():
         painted = [[Colorizer(net)(t) for t in truth] for net in nets]
         judged.photos[name] = painted[0]
-        judged.figures[name] = [dict(compare(truth, photos, judges), aged=aged_error(net, truth))
-                                for net, photos in zip(nets, painted)]
+        judged.figures[name] = [
+            dict(compare(truth, photos, judges), aged=aged_error(net, truth))
+            for net, photos in zip(nets, painted)
+        ]
         equal = [compare_equal(truth, photos, judges) for photos in painted]
         if all(equal):
             judged.equal[name] = [row for row in equal if row]
     floors = judge_floors(truth, judges)
-    return Judged(judged.photos | floors.photos, judged.figures | floors.figures,
-                  judged.equal | floors.equal)
+    return Judged(
+        judged.photos | floors.photos, judged.figures | floors.figures, judged.equal | floors.equal
+    )
 
 # %% ../nbs/04_loss_comparison.ipynb #c020
-shown = ('kid', 'fid', 'hist_distance', 'auc_balanced', 'de2000', 'ab_error', 'aged', 'psnr', 'cf', 'cf_abs', 'cf_gap', 'coherence')
-shown_equal = ('chroma', 'kid', 'fid', 'hist_distance', 'auc_balanced', 'de2000', 'ab_error', 'psnr',
-               'coherence') # at equal colorfulness
+shown = (
+    'kid',
+    'fid',
+    'hist_distance',
+    'auc_balanced',
+    'de2000',
+    'ab_error',
+    'aged',
+    'psnr',
+    'cf',
+    'cf_abs',
+    'cf_gap',
+    'coherence',
+)
+shown_equal = (
+    'chroma',
+    'kid',
+    'fid',
+    'hist_distance',
+    'auc_balanced',
+    'de2000',
+    'ab_error',
+    'psnr',
+    'coherence',
+)  # at equal colorfulness
+
 
 def over_seeds(
-    found: list[dict], # what `compare` gave, for each seed
-    figures: Sequence[str] = shown # keys
-) -> tuple[dict, dict]: # mean and standard deviation (n - 1) of each figure that was measured
+    found: list[dict],  # what `compare` gave, for each seed
+    figures: Sequence[str] = shown,  # keys
+) -> tuple[dict, dict]:  # mean and standard deviation (n - 1) of each figure that was measured
     "Figures of several seeds, put together."
     values = {k: [f[k] for f in found] for k in figures if found[0].get(k) is not None}
-    return ({k: float(np.mean(v)) for k, v in values.items()},
-            {k: float(np.std(v, ddof=1)) for k, v in values.items() if len(v) > 1})
+    return (
+        {k: float(np.mean(v)) for k, v in values.items()},
+        {k: float(np.std(v, ddof=1)) for k, v in values.items() if len(v) > 1},
+    )
+
 
 def comparison_table(
-    found: dict[str, list[dict]], # name: what `compare` gave, for each seed
-    figures: Sequence[str] = shown # keys
-): # pandas DataFrame of strings: a row a name, a column a figure
+    found: dict[str, list[dict]],  # name: what `compare` gave, for each seed
+    figures: Sequence[str] = shown,  # keys
+):  # pandas DataFrame of strings: a row a name, a column a figure
     "Mean ± spread over seeds."
     import pandas as pd
+
     titles, rows = columns | dict(aged='ab error, aged L ↓', chroma='chroma factor'), {}
+
     def text(k, mean, spread):
-        scale, digits = 1000 if k == 'kid' else 1, 3 if k in ('hist_distance', 'auc_balanced') else 1 if k in ('kid', 'fid', 'cf', 'cf_abs', 'cf_gap', 'coherence') else 2
-        return '–' if k not in mean else f'{mean[k]*scale:.{digits}f}' + (f' ± {spread[k]*scale:.{digits}f}' if k in spread else '')
+        scale, digits = (
+            1000 if k == 'kid' else 1,
+            3
+            if k in ('hist_distance', 'auc_balanced')
+            else 1
+            if k in ('kid', 'fid', 'cf', 'cf_abs', 'cf_gap', 'coherence')
+            else 2,
+        )
+        return (
+            '–'
+            if k not in mean
+            else f'{mean[k] * scale:.{digits}f}'
+            + (f' ± {spread[k] * scale:.{digits}f}' if k in spread else '')
+        )
+
     for name, runs in found.items():
         summary = over_seeds(runs, figures)
         rows[name] = {titles[k]: text(k, *summary) for k in figures}
@@ -125,16 +188,25 @@ def comparison_table(
 
 # %% ../nbs/04_loss_comparison.ipynb #c024
 def draw_comparison(
-    history: dict[str, list[list[dict]]] # name: for each seed, a row an epoch
-): # the matplotlib Figure
+    history: dict[str, list[list[dict]]],  # name: for each seed, a row an epoch
+):  # the matplotlib Figure
     "ab error, colorfulness and histogram distance by epoch: a colour a loss, a line a seed."
     plt = pyplot()
     fig, axes = plt.subplots(1, 3, figsize=(11, 2.9))
     for k, (name, seeds) in enumerate(history.items()):
         for rows in seeds:
             for ax, key in zip(axes, ('ab_error', 'cf', 'hist_distance')):
-                ax.plot([r['epoch'] for r in rows], [r[key] for r in rows], marker='.', color=f'C{k}', label=name if rows is seeds[0] else None)
+                ax.plot(
+                    [r['epoch'] for r in rows],
+                    [r[key] for r in rows],
+                    marker='.',
+                    color=f'C{k}',
+                    label=name if rows is seeds[0] else None,
+                )
     axes[1].axhline(rows[0]['cf_real'], color='gray', ls='--', label='truth')
-    for ax, title in zip(axes, ('ab error (Lab units)', 'colorfulness (8-bit levels)', 'histogram distance (0 to 1)')): ax.set(title=title, xlabel='epoch', xticks=[r['epoch'] for r in rows])
+    for ax, title in zip(
+        axes, ('ab error (Lab units)', 'colorfulness (8-bit levels)', 'histogram distance (0 to 1)')
+    ):
+        ax.set(title=title, xlabel='epoch', xticks=[r['epoch'] for r in rows])
     fig.legend(*axes[1].get_legend_handles_labels(), loc='outside right center')
     return fig

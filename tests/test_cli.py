@@ -1,4 +1,5 @@
 "The command line: help at once, and for every bad input one sentence, a non-zero exit, and nothing written."
+
 import os, re, subprocess, sys
 from io import BytesIO
 from importlib.util import find_spec
@@ -11,39 +12,60 @@ from typer.testing import CliRunner
 from colorize.cli import app
 
 COMMANDS = ['image', 'temperature', 'train', 'validate', 'evaluate', 'export', 'report']
-needs_infer = pytest.mark.skipif(find_spec('colorize.infer') is None, reason='no colorize.infer yet')
+needs_infer = pytest.mark.skipif(
+    find_spec('colorize.infer') is None, reason='no colorize.infer yet'
+)
+
 
 def say(line):
-    result = CliRunner().invoke(app, line.split() if isinstance(line, str) else line, prog_name='colorize')
-    if result.exception and not isinstance(result.exception, SystemExit): raise result.exception
+    result = CliRunner().invoke(
+        app, line.split() if isinstance(line, str) else line, prog_name='colorize'
+    )
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
     return result
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     "A folder outside of the checkout: photos, no photos, damaged files."
     y, x = np.mgrid[:120, :160]
-    for i, name in enumerate(['photos/a.png', 'photos/b.jpg', 'photos/c.png', 'one.png', 'out.png', 'one_warm.png']):
-        (tmp_path/name).parent.mkdir(exist_ok=True)
-        Image.fromarray(np.stack([x + 40*i, 2*y, 250 - x], -1).astype(np.uint8)).save(tmp_path/name)
-    (tmp_path/'empty').mkdir()
-    (tmp_path/'empty'/'notes.txt').write_text('no photo')
-    for name in ('broken.jpg', 'broken.pth', 'file'): (tmp_path/name).write_text('neither photo nor weights')
+    for i, name in enumerate(
+        ['photos/a.png', 'photos/b.jpg', 'photos/c.png', 'one.png', 'out.png', 'one_warm.png']
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.stack([x + 40 * i, 2 * y, 250 - x], -1).astype(np.uint8)).save(
+            tmp_path / name
+        )
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'empty' / 'notes.txt').write_text('no photo')
+    for name in ('broken.jpg', 'broken.pth', 'file'):
+        (tmp_path / name).write_text('neither photo nor weights')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
-def tree(root): return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob('*') if p.is_file()}
+
+def tree(root):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob('*') if p.is_file()}
+
 
 @pytest.mark.parametrize('command', COMMANDS)
 def test_help_has_an_example(command):
     result = say(f'{command} --help')
     assert result.exit_code == 0 and f'Example: colorize {command}' in result.output
 
+
 def test_help_names_every_command():
     assert all(re.search(rf'^  {c} ', say('--help').output, re.M) for c in COMMANDS)
 
+
 def test_options_of_the_original():
     text = say('train --help').output
-    assert all(o in text for o in '--path-train --path-val --path-trained-model --n-epochs --n-batches --lr --resume --device'.split())
+    assert all(
+        o in text
+        for o in '--path-train --path-val --path-trained-model --n-epochs --n-batches --lr --resume --device'.split()
+    )
+
 
 inference = [
     ('image nothing.jpg -o x.png', 'nothing.jpg'),
@@ -117,7 +139,12 @@ others = [
     ('train --no-such-option', '--no-such-option'),
 ]
 
-@pytest.mark.parametrize('line, part', [pytest.param(*case, marks=needs_infer) for case in inference] + others, ids=lambda x: x)
+
+@pytest.mark.parametrize(
+    'line, part',
+    [pytest.param(*case, marks=needs_infer) for case in inference] + others,
+    ids=lambda x: x,
+)
 def test_bad_input(here, line, part):
     before = tree(here)
     result = say(line)
@@ -126,6 +153,7 @@ def test_bad_input(here, line, part):
     assert part in result.stderr and 'Traceback' not in result.stderr
     assert {k: v for k, v in tree(here).items() if not k.startswith('data/')} == before
 
+
 def test_the_installed_command(here):
     "In a process of its own: exit codes and streams as a shell sees them."
     command = [sys.executable, '-c', 'from colorize.cli import app; app()']
@@ -133,129 +161,227 @@ def test_the_installed_command(here):
     bad = subprocess.run([*command, 'report'], capture_output=True, text=True)
     assert (bad.returncode, bad.stdout, bad.stderr.count('\n')) == (1, '', 1)
 
+
 def test_ctrl_c(monkeypatch):
-    def stop(*args): raise KeyboardInterrupt
+    def stop(*args):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr('colorize.pipeline.report', stop)
     result = say('report')
     assert (result.exit_code, result.stderr) == (130, 'Stopped.\n')
 
+
 def test_temperature_writes_two(here):
     result = say('temperature photos/b.jpg')
     assert result.exit_code == 0
-    assert {k for k in tree(here) if k.startswith('results/')} == {'results/b_warm.jpg', 'results/b_cool.jpg'}
-    assert result.stdout.split() == [str(here/'results'/'b_warm.jpg'), str(here/'results'/'b_cool.jpg')]
-    assert say('temperature photos/b.jpg').exit_code == 1 and say('temperature photos/b.jpg --force').exit_code == 0
+    assert {k for k in tree(here) if k.startswith('results/')} == {
+        'results/b_warm.jpg',
+        'results/b_cool.jpg',
+    }
+    assert result.stdout.split() == [
+        str(here / 'results' / 'b_warm.jpg'),
+        str(here / 'results' / 'b_cool.jpg'),
+    ]
+    assert (
+        say('temperature photos/b.jpg').exit_code == 1
+        and say('temperature photos/b.jpg --force').exit_code == 0
+    )
 
-@pytest.mark.parametrize('dial, rise', [('--warm 30', 1), ('--cool 30', -1), ('--kelvin 5000', 1), ('--kelvin 9000', -1), ('--warm 30 --preserve white', 1), ('--warm 30 --method curve', 1)])
+
+@pytest.mark.parametrize(
+    'dial, rise',
+    [
+        ('--warm 30', 1),
+        ('--cool 30', -1),
+        ('--kelvin 5000', 1),
+        ('--kelvin 9000', -1),
+        ('--warm 30 --preserve white', 1),
+        ('--warm 30 --method curve', 1),
+    ],
+)
 def test_temperature_dials(here, dial, rise):
     "Warmer is more red for its blue."
-    Image.new('RGB', (4, 4), (128, 128, 128)).save(here/'gray.png')
+    Image.new('RGB', (4, 4), (128, 128, 128)).save(here / 'gray.png')
     assert say(f'temperature gray.png {dial} -o new.png').exit_code == 0
-    r, _, b = Image.open(here/'new.png').getpixel((0, 0))
-    assert rise*(r - b) > 10
+    r, _, b = Image.open(here / 'new.png').getpixel((0, 0))
+    assert rise * (r - b) > 10
+
 
 def test_temperature_of_a_folder(here):
-    (here/'photos'/'bad.jpg').write_text('no photo')
+    (here / 'photos' / 'bad.jpg').write_text('no photo')
     result = say('temperature photos one.png -o new --format jpg --auto --strength .5 --tint 3')
     assert result.exit_code == 1 and 'bad.jpg' in result.stderr
-    assert {k for k in tree(here) if k.startswith('new/')} == {'new/a.jpg', 'new/b.jpg', 'new/c.jpg', 'new/one.jpg'}
+    assert {k for k in tree(here) if k.startswith('new/')} == {
+        'new/a.jpg',
+        'new/b.jpg',
+        'new/c.jpg',
+        'new/one.jpg',
+    }
+
 
 def test_temperature_in_a_pipe(here):
-    command = [sys.executable, '-c', 'from colorize.cli import app; app()', 'temperature', '-', '--warm', '20', '-o', '-']
-    result = subprocess.run(command, input=(here/'one.png').read_bytes(), capture_output=True)
+    command = [
+        sys.executable,
+        '-c',
+        'from colorize.cli import app; app()',
+        'temperature',
+        '-',
+        '--warm',
+        '20',
+        '-o',
+        '-',
+    ]
+    result = subprocess.run(command, input=(here / 'one.png').read_bytes(), capture_output=True)
     assert result.returncode == 0 and Image.open(BytesIO(result.stdout)).size == (160, 120)
+
 
 @needs_infer
 def test_image_keeps_the_size(here):
     result = say('image one.png -o new/colour.png')
     assert result.exit_code == 0, result.output
-    assert Image.open(here/'new'/'colour.png').size == (160, 120)
+    assert Image.open(here / 'new' / 'colour.png').size == (160, 120)
     assert say('image photos one.png -o new/all').exit_code == 0
     assert len([k for k in tree(here) if k.startswith('new/all/')]) == 4
 
+
 def test_one_bad_photo_does_not_stop_a_folder(here):
-    (here/'photos'/'bad.jpg').write_text('no photo')
+    (here / 'photos' / 'bad.jpg').write_text('no photo')
     result = say('image photos -o new')
     assert result.exit_code == 1 and len(result.stdout.splitlines()) == 3
-    assert 'bad.jpg' in result.stderr and re.search(r'^3 done, 1 failed in [\d.]+ s$', result.stderr, re.M)
+    assert 'bad.jpg' in result.stderr and re.search(
+        r'^3 done, 1 failed in [\d.]+ s$', result.stderr, re.M
+    )
     before = tree(here)
-    (here/'photos'/'bad.jpg').unlink()
+    (here / 'photos' / 'bad.jpg').unlink()
     again = say('image photos -o new')
     assert again.exit_code == 0 and again.stdout == '' and '3 skipped' in again.stderr
     assert {k: v for k, v in before.items() if 'bad' not in k} == tree(here)
 
+
 def test_a_pipe(here):
     command = [sys.executable, '-c', 'from colorize.cli import app; app()', 'image', '-', '-o', '-']
-    result = subprocess.run(command, input=(here/'one.png').read_bytes(), capture_output=True)
+    result = subprocess.run(command, input=(here / 'one.png').read_bytes(), capture_output=True)
     assert result.returncode == 0 and Image.open(BytesIO(result.stdout)).size == (160, 120)
+
 
 def test_kid_while_training(here, monkeypatch):
     "Without Inception weights refused before the first step; with them, KID is among the numbers, but only where asked for."
     from colorize import train
     from colorize.core import InputError
-    def none(device): raise InputError('There are no weights.')
+
+    def none(device):
+        raise InputError('There are no weights.')
+
     line = 'train --path-train photos --path-val photos --path-trained-model m.pth --size 32 --n-batches 2 --n-epochs 1'
     monkeypatch.setattr(train, 'Inception', none)
-    assert say(f'{line} --kid-every 1').stderr == 'There are no weights.\n' and not list(here.glob('m.*'))
+    assert say(f'{line} --kid-every 1').stderr == 'There are no weights.\n' and not list(
+        here.glob('m.*')
+    )
     assert ' kid ' not in say(line).stdout.splitlines()[-1]
-    monkeypatch.setattr(train, 'Inception', lambda device: lambda photos: np.stack([p[::4, ::4].ravel()/255 for p in photos]))
-    assert re.search(r' hist_distance 0\.\d+  kid -?\d\S*$', say(f'{line} --kid-every 1 --force').stdout.splitlines()[-1])
+    monkeypatch.setattr(
+        train,
+        'Inception',
+        lambda device: lambda photos: np.stack([p[::4, ::4].ravel() / 255 for p in photos]),
+    )
+    assert re.search(
+        r' hist_distance 0\.\d+  kid -?\d\S*$',
+        say(f'{line} --kid-every 1 --force').stdout.splitlines()[-1],
+    )
+
 
 # ---- streams and names that are not as they should be
 
+
 def shell(line, here, **options):
     "As a shell runs it, `colorize` being this one."
-    run = f'colorize() {{ {sys.executable} -c "from colorize.cli import app; app()" "$@"; }}; {line}'
+    run = (
+        f'colorize() {{ {sys.executable} -c "from colorize.cli import app; app()" "$@"; }}; {line}'
+    )
     return subprocess.run(['bash', '-c', run], cwd=here, capture_output=True, **options)
+
 
 def test_closed_streams(here):
     assert shell('colorize temperature one.png --warm 9 -o a.png 2>&-', here).returncode == 0
-    assert shell('colorize temperature one.png --warm 9 -o b.png >&- 2>&- <&-', here).returncode == 0
-    for name in ('a.png', 'b.png'): assert Image.open(here/name).size == (160, 120)
-    for line, part in (('- --warm 9 -o c.png <&-', b'stdin is closed'), ('one.png --warm 9 -o - >&-', b'stdout is closed')):
+    assert (
+        shell('colorize temperature one.png --warm 9 -o b.png >&- 2>&- <&-', here).returncode == 0
+    )
+    for name in ('a.png', 'b.png'):
+        assert Image.open(here / name).size == (160, 120)
+    for line, part in (
+        ('- --warm 9 -o c.png <&-', b'stdin is closed'),
+        ('one.png --warm 9 -o - >&-', b'stdout is closed'),
+    ):
         result = shell(f'colorize temperature {line}', here)
         assert result.returncode == 1 and part in result.stderr and result.stderr.count(b'\n') == 1
-    assert not (here/'c.png').exists()
+    assert not (here / 'c.png').exists()
+
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='file names are bytes on Linux alone')
 def test_a_name_that_is_not_utf8(here):
     os.rename(b'photos/b.jpg', b'photos/caf\xe9.jpg')
-    (here/'photos'/'bad.jpg').write_text('no photo')
+    (here / 'photos' / 'bad.jpg').write_text('no photo')
     strict = os.environ | dict(PYTHONIOENCODING='utf-8:strict')
     result = shell('colorize temperature photos --warm 9 -o new', here, env=strict)
-    assert result.returncode == 1 and rb'caf\udce9.jpg' in result.stdout and result.stdout.count(b'\n') == 3
+    assert (
+        result.returncode == 1
+        and rb'caf\udce9.jpg' in result.stdout
+        and result.stdout.count(b'\n') == 3
+    )
     assert b'bad.jpg is no photo' in result.stderr and b'3 done, 1 failed' in result.stderr
     assert os.path.exists(b'new/caf\xe9.jpg')
 
+
 def test_a_name_too_long_for_its_result(here):
-    (here/'photos'/f'b{"写"*82}.jpg').write_bytes((here/'photos'/'b.jpg').read_bytes())
+    (here / 'photos' / f'b{"写" * 82}.jpg').write_bytes((here / 'photos' / 'b.jpg').read_bytes())
     result = say('temperature photos -o new')
     assert result.exit_code == 1 and '6 done, 1 failed' in result.stderr
-    assert re.search('cannot be written .File name too long.: give it a shorter name[.]\n', result.stderr)
+    assert re.search(
+        'cannot be written .File name too long.: give it a shorter name[.]\n', result.stderr
+    )
     assert not [k for k in tree(here) if '写' in k and k.startswith('new')]
+
 
 def test_two_photos_of_one_name(here):
     for suffix, kind in (('gif', 'GIF'), ('jfif', 'JPEG'), ('JPG', 'JPEG')):
-        Image.open(here/'one.png').save(here/'photos'/f'a.{suffix}', format=kind)
-    names = lambda folder: {p.name for p in (here/folder).iterdir()}
+        Image.open(here / 'one.png').save(here / 'photos' / f'a.{suffix}', format=kind)
+    names = lambda folder: {p.name for p in (here / folder).iterdir()}
     assert say('temperature photos --warm 9 -o new').exit_code == 0
     assert names('new') == {'a.png', 'a.gif.png', 'a.jfif', 'a.JPG', 'b.jpg', 'c.png'}
     assert say('temperature photos --warm 9 -o two --format png').exit_code == 0
     assert names('two') == {'a.png', 'a.gif.png', 'a.jfif.png', 'a.JPG.png', 'b.png', 'c.png'}
 
+
 def test_what_a_folder_run_passes_over(here):
     folders = '@eaDir', '$RECYCLE.BIN', 'x.lrdata', 'lost+found', '__MACOSX'
-    for name in ('r.dng', 's.DNG', 'notes.txt', 'notes.TXT', 'README', *(f'{f}/t.png' for f in folders)):
-        (here/'photos'/name).parent.mkdir(exist_ok=True)
-        (here/'photos'/name).write_bytes((here/'one.png').read_bytes())
+    for name in (
+        'r.dng',
+        's.DNG',
+        'notes.txt',
+        'notes.TXT',
+        'README',
+        *(f'{f}/t.png' for f in folders),
+    ):
+        (here / 'photos' / name).parent.mkdir(exist_ok=True)
+        (here / 'photos' / name).write_bytes((here / 'one.png').read_bytes())
     result = say('temperature photos -r --warm 9 -o new')
     assert result.exit_code == 0 and len(result.stdout.splitlines()) == 3
     which = re.search(r'^3 done, 5 passed over \((.*)\) in [\d.]+ s$', result.stderr, re.M)
     assert set(which[1].split(', ')) == {'2 .dng', '2 .txt', '1 without a suffix'}
 
+
 @needs_infer
-@pytest.mark.parametrize('line', ['--hint 5,5', '--strokes broken.jpg', '--vividness 7', '--device abacus',
-                                  '--backend jax', '--path-trained-model nothing.pth', '--format xyz'])
+@pytest.mark.parametrize(
+    'line',
+    [
+        '--hint 5,5',
+        '--strokes broken.jpg',
+        '--vividness 7',
+        '--device abacus',
+        '--backend jax',
+        '--path-trained-model nothing.pth',
+        '--format xyz',
+    ],
+)
 def test_refused_before_torch_is_loaded(here, line):
     words = ['image', 'one.png', '-o', 'x.png', *line.split()]
     code = f'''import sys

@@ -1,4 +1,5 @@
 "Datasets: packing that survives what happens to disks, files and processes; splits; look-alikes; what cannot be used is said in a sentence."
+
 import csv, os, random, resource, shutil, sqlite3, subprocess, sys, tracemalloc
 from pathlib import Path
 from urllib.error import URLError
@@ -10,8 +11,11 @@ from PIL import Image
 
 from colorize import data
 from colorize.core import InputError
-from colorize.data import Packed, check_photo, content_hash, dataset_path, leaks, pack, pack_dataset, sides, split
-from colorize.photos import each_photo, read_photo
+from colorize.data import check_photo, content_hash, dataset_path, pack_dataset, sides, split
+from colorize.store import Packed, leaks, pack
+from colorize.files import read_photo
+from colorize.jobs import each_photo
+
 
 @pytest.fixture(autouse=True)
 def stores(tmp_path_factory, monkeypatch):
@@ -20,81 +24,155 @@ def stores(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(data, 'folder', lambda *parts: at.joinpath(*parts))
     return at
 
+
 @pytest.fixture
-def album(tmp_path): return fill(tmp_path/'album', *(f'{i:02}.bmp' for i in range(30)))
+def album(tmp_path):
+    return fill(tmp_path / 'album', *(f'{i:02}.bmp' for i in range(30)))
+
 
 @pytest.fixture
 def decoded(monkeypatch):
     "How many photos are decoded."
     calls, real = [], check_photo
-    monkeypatch.setattr(data, 'check_photo', lambda photo, size: calls.append(1) or real(photo, size))
+    monkeypatch.setattr(
+        data, 'check_photo', lambda photo, size: calls.append(1) or real(photo, size)
+    )
     return calls
 
-def packed_to(album, size=32): return pack(each_photo(album), size, album.with_name('store'))
-def fresh(album, size=32): return pack(each_photo(album), size, album.with_name('fresh'))
-def names(packed): return [Path(f).name for f in packed.files]
-def same(a, b): return a.files == b.files and np.array_equal(a[:], b[:]) and a.left_out == b.left_out
-def rows(store, table): return sqlite3.connect(store/'index.sqlite').execute(f'SELECT count(*) FROM {table}').fetchone()[0]
+
+def packed_to(album, size=32):
+    return pack(each_photo(album), size, album.with_name('store'))
+
+
+def fresh(album, size=32):
+    return pack(each_photo(album), size, album.with_name('fresh'))
+
+
+def names(packed):
+    return [Path(f).name for f in packed.files]
+
+
+def same(a, b):
+    return a.files == b.files and np.array_equal(a[:], b[:]) and a.left_out == b.left_out
+
+
+def rows(store, table):
+    return (
+        sqlite3.connect(store / 'index.sqlite')
+        .execute(f'SELECT count(*) FROM {table}')
+        .fetchone()[0]
+    )
+
 
 # ---- what is packed
 
+
 def test_a_named_set_offline(monkeypatch):
-    def offline(*_, **__): raise URLError('no internet')
+    def offline(*_, **__):
+        raise URLError('no internet')
+
     monkeypatch.setattr('fastai.data.external.untar_data', offline)
-    with pytest.raises(InputError, match="'pets' could not be downloaded .* go online, or give a folder"): dataset_path('pets')
+    with pytest.raises(
+        InputError, match="'pets' could not be downloaded .* go online, or give a folder"
+    ):
+        dataset_path('pets')
+
 
 def test_one_photo_is_too_few(tmp_path):
-    Image.new('RGB', (64, 64), 'red').save(tmp_path/'a.png')
-    with pytest.raises(InputError, match='1 photo .* at least two'): pack_dataset(tmp_path, size=56)
+    Image.new('RGB', (64, 64), 'red').save(tmp_path / 'a.png')
+    with pytest.raises(InputError, match='1 photo .* at least two'):
+        pack_dataset(tmp_path, size=56)
+
 
 def test_nothing_but_gray_photos(tmp_path):
-    for i in range(3): Image.new('L', (64, 64), 60*i).save(tmp_path/f'{i}.png')
-    with pytest.raises(InputError, match='near-grey'): pack_dataset(tmp_path, size=56)
+    for i in range(3):
+        Image.new('L', (64, 64), 60 * i).save(tmp_path / f'{i}.png')
+    with pytest.raises(InputError, match='near-grey'):
+        pack_dataset(tmp_path, size=56)
+
 
 def test_the_store_cannot_be_made(album):
-    (album/'file').touch()
-    with pytest.raises(InputError, match='cannot be written'): pack(each_photo(album), 32, album/'file'/'store')
+    (album / 'file').touch()
+    with pytest.raises(InputError, match='cannot be written'):
+        pack(each_photo(album), 32, album / 'file' / 'store')
+
 
 def test_what_is_left_out_is_listed(album, capsys):
     fill(album, 'gray.png', gray=['gray.png'])
     fill(album, 'tiny.png', size=(40, 15), first=50)
-    (album/'broken.jpg').write_bytes(b'no photo')
-    (album/'empty.png').touch()
-    odd = os.fsdecode(os.fsencode(album/'sub') + b'/\xff.bmp')  # a name that is no text
-    (album/'sub').mkdir()
-    for copy in (album/'99.bmp', odd): shutil.copy(album/'07.bmp', copy)
+    (album / 'broken.jpg').write_bytes(b'no photo')
+    (album / 'empty.png').touch()
+    odd = os.fsdecode(os.fsencode(album / 'sub') + b'/\xff.bmp')  # a name that is no text
+    (album / 'sub').mkdir()
+    for copy in (album / '99.bmp', odd):
+        shutil.copy(album / '07.bmp', copy)
     packed = packed_to(album)
-    expected = [('99.bmp', f'same as {album}/07.bmp'), ('broken.jpg', 'cannot be decoded'), ('empty.png', 'cannot be decoded'), ('gray.png', 'near-grey'),
-                ('sub/' + os.path.basename(odd), f'same as {album}/07.bmp'), ('tiny.png', 'smaller than 16 px')]
+    expected = [
+        ('99.bmp', f'same as {album}/07.bmp'),
+        ('broken.jpg', 'cannot be decoded'),
+        ('empty.png', 'cannot be decoded'),
+        ('gray.png', 'near-grey'),
+        ('sub/' + os.path.basename(odd), f'same as {album}/07.bmp'),
+        ('tiny.png', 'smaller than 16 px'),
+    ]
     assert packed.left_out == [(f'{album}/{f}', why) for f, why in expected]
-    with open(packed.path/'left_out.csv', newline='', errors='surrogateescape') as f: assert [*csv.reader(f)] == [['file', 'reason'], *map(list, packed.left_out)]
+    with open(packed.path / 'left_out.csv', newline='', errors='surrogateescape') as f:
+        assert [*csv.reader(f)] == [['file', 'reason'], *map(list, packed.left_out)]
     said = capsys.readouterr().out
-    assert said.startswith('30 photos packed, 6 left out (2 cannot be decoded, 2 same as another, 1 near-grey, 1 smaller than 16 px): ') and said.endswith('left_out.csv\n')
+    assert said.startswith(
+        '30 photos packed, 6 left out (2 cannot be decoded, 2 same as another, 1 near-grey, 1 smaller than 16 px): '
+    ) and said.endswith('left_out.csv\n')
+
 
 def test_silent_if_all_is_well(album, capsys):
-    for _ in range(2): packed_to(album)
+    for _ in range(2):
+        packed_to(album)
     assert capsys.readouterr() == ('', '')
+
 
 def test_indexing(album):
     packed = packed_to(album)
     whole = np.stack([check_photo(f, 32)[0] for f in packed.files])
-    for i in (0, -1, 7, slice(None), slice(3, 9), slice(None, None, -2), np.array([5, 1, 5]), whole[:, 0, 0, 0] > 99):
-        assert np.array_equal(packed[i], whole[i]) and packed[i].dtype == np.uint8 and type(packed[i]) is np.ndarray
-    with pytest.raises(IndexError): packed[30]
+    for i in (
+        0,
+        -1,
+        7,
+        slice(None),
+        slice(3, 9),
+        slice(None, None, -2),
+        np.array([5, 1, 5]),
+        whole[:, 0, 0, 0] > 99,
+    ):
+        assert (
+            np.array_equal(packed[i], whole[i])
+            and packed[i].dtype == np.uint8
+            and type(packed[i]) is np.ndarray
+        )
+    with pytest.raises(IndexError):
+        packed[30]
+
 
 def test_order_is_that_of_paths(tmp_path):
-    album = fill(tmp_path/'album', 'a-b/1.bmp', 'a/2.bmp', 'a.bmp', 'é/3.bmp', 'a/b/4.bmp')
+    album = fill(tmp_path / 'album', 'a-b/1.bmp', 'a/2.bmp', 'a.bmp', 'é/3.bmp', 'a/b/4.bmp')
     assert packed_to(album).files == [str(p) for p in sorted(album.rglob('*.bmp'))]
+
 
 def test_large_jpegs_are_read_smaller(tmp_path):
     big, fair = picture(1, (1200, 900)), picture(1, (380, 290))
-    for name, im in dict(big=big, fair=fair).items(): im.save(tmp_path/f'{name}.jpg', quality=95)
-    assert read_photo(tmp_path/'big.jpg', side=192).pixels.shape == (225, 300, 3)
-    assert read_photo(tmp_path/'fair.jpg', side=144).pixels.shape == (145, 190, 3) and read_photo(tmp_path/'fair.jpg', side=146).pixels.shape == (290, 380, 3)
-    whole = read_photo(tmp_path/'big.jpg').image.resize((64, 64), Image.Resampling.BICUBIC, (150, 0, 1050, 900))
-    assert np.abs(np.asarray(whole, int) - check_photo(tmp_path/'big.jpg', 64)[0]).mean() < 1.5
+    for name, im in dict(big=big, fair=fair).items():
+        im.save(tmp_path / f'{name}.jpg', quality=95)
+    assert read_photo(tmp_path / 'big.jpg', side=192).pixels.shape == (225, 300, 3)
+    assert read_photo(tmp_path / 'fair.jpg', side=144).pixels.shape == (145, 190, 3) and read_photo(
+        tmp_path / 'fair.jpg', side=146
+    ).pixels.shape == (290, 380, 3)
+    whole = read_photo(tmp_path / 'big.jpg').image.resize(
+        (64, 64), Image.Resampling.BICUBIC, (150, 0, 1050, 900)
+    )
+    assert np.abs(np.asarray(whole, int) - check_photo(tmp_path / 'big.jpg', 64)[0]).mean() < 1.5
+
 
 # ---- incremental
+
 
 def test_only_new_photos_are_decoded(album, decoded):
     packed_to(album)
@@ -102,60 +180,80 @@ def test_only_new_photos_are_decoded(album, decoded):
     fill(album, *(f'x{i:02}.bmp' for i in range(10)), first=100)
     packed_to(album)
     assert len(decoded) == 40
-    os.utime(album/'03.bmp')
-    (album/'04.bmp').rename(album/'0.bmp')
+    os.utime(album / '03.bmp')
+    (album / '04.bmp').rename(album / '0.bmp')
     moved = packed_to(album)
     assert len(decoded) == 40 and names(moved)[0] == '0.bmp'
     fill(album, '05.bmp', first=500)
     changed = packed_to(album)
     assert len(decoded) == 41 and same(changed, fresh(album))
 
+
 def test_known_files_are_not_opened(album, monkeypatch):
     packed_to(album)
     monkeypatch.setattr(Path, 'read_bytes', lambda p: pytest.fail(f'{p} was opened'))
     assert len(packed_to(album)) == 30
+
 
 def test_added_photos_move_none_across_the_split(album):
     before = split(packed_to(album), 30)
     fill(album, *(f'{i}/new.bmp' for i in range(40)), first=100)
     packed = packed_to(album)
     after = split(packed, 30)
-    for old, new in zip(before, after): assert set(old.files) < set(new.files)
-    for a, b in zip(after, split(fresh(album), 30)): assert same(a, b)  # when which photo came does not matter
+    for old, new in zip(before, after):
+        assert set(old.files) < set(new.files)
+    for a, b in zip(after, split(fresh(album), 30)):
+        assert same(a, b)  # when which photo came does not matter
     assert sorted(sum((p.files for p in after), [])) == sorted(packed.files)
-    assert all((int(content_hash(Path(f))[:8], 16) < .3*2**32) == (p is after[1]) for p in after for f in p.files)
+    assert all(
+        (int(content_hash(Path(f))[:8], 16) < 0.3 * 2**32) == (p is after[1])
+        for p in after
+        for f in p.files
+    )
     assert after[1].files == sorted(after[1].files, key=lambda f: content_hash(Path(f)))
 
+
 def test_a_copy_is_on_no_other_side(album):
-    for f in [*album.iterdir()]: shutil.copy(f, f.with_name('copy of ' + f.name))
+    for f in [*album.iterdir()]:
+        shutil.copy(f, f.with_name('copy of ' + f.name))
     train, valid = split(packed_to(album), 50)
     assert len(train) + len(valid) == 30 and len(train.left_out) + len(valid.left_out) == 30
     assert {why[8:] for _, why in valid.left_out} == set(valid.files)
 
+
 @pytest.mark.parametrize('share, expected', [(0, (29, 1)), (100, (1, 29))])
-def test_no_side_is_empty(album, share, expected): assert tuple(map(len, split(packed_to(album), share))) == expected
+def test_no_side_is_empty(album, share, expected):
+    assert tuple(map(len, split(packed_to(album), share))) == expected
+
 
 def test_deleted_photos_are_not_used(album):
     packed_to(album)
-    (album/'09.bmp').unlink()
+    (album / '09.bmp').unlink()
     assert '09.bmp' not in names(packed_to(album)) and len(packed_to(album)) == 29
 
+
 # ---- what happens to files, disks and processes
+
 
 def test_a_photo_deleted_meanwhile(album):
     def listed():
         yield from each_photo(album)
-        (album/'11.bmp').rename(album/'11')
-        yield str(album/'12345.bmp')
+        (album / '11.bmp').rename(album / '11')
+        yield str(album / '12345.bmp')
+
     packed = pack(listed(), 32, album.with_name('store'))
-    assert packed.left_out == [(f'{album}/{n}.bmp', 'is gone') for n in ('11', '12345')] and len(packed) == 29
-    (album/'11').rename(album/'11.bmp')  # as it was, to the nanosecond
+    assert (
+        packed.left_out == [(f'{album}/{n}.bmp', 'is gone') for n in ('11', '12345')]
+        and len(packed) == 29
+    )
+    (album / '11').rename(album / '11.bmp')  # as it was, to the nanosecond
     assert same(packed_to(album), fresh(album))
+
 
 def test_a_flipped_byte_is_mended(album, capsys, decoded):
     old = packed_to(album)
-    with open(old.path/'photos.u8', 'r+b') as f:
-        f.seek(7*32*32*3 + 100)
+    with open(old.path / 'photos.u8', 'r+b') as f:
+        f.seek(7 * 32 * 32 * 3 + 100)
         byte = f.read(1)[0]
         f.seek(-1, 1)
         f.write(bytes([byte ^ 16]))
@@ -163,28 +261,43 @@ def test_a_flipped_byte_is_mended(album, capsys, decoded):
     assert 'made again: 1 ' in capsys.readouterr().out and len(decoded) == 31
     assert same(mended, fresh(album)) and same(old, mended)
 
+
 def test_a_flipped_byte_of_a_photo_that_is_gone(album):
     packed = packed_to(album)
-    with open(packed.path/'photos.u8', 'r+b') as f: f.write(bytes([packed[0].flat[0] ^ 1]))
-    (album/'00.bmp').unlink()
+    with open(packed.path / 'photos.u8', 'r+b') as f:
+        f.write(bytes([packed[0].flat[0] ^ 1]))
+    (album / '00.bmp').unlink()
     assert names(packed_to(album)) == [f'{i:02}.bmp' for i in range(1, 30)]
+
 
 @pytest.mark.parametrize('rest', [0, 5000, None])
 def test_photos_cut_short(album, rest):
     packed_to(album)
-    at = album.with_name('store')/'photos.u8'
+    at = album.with_name('store') / 'photos.u8'
     at.unlink() if rest is None else os.truncate(at, rest)
     assert same(packed_to(album), fresh(album))
+
 
 @pytest.mark.parametrize('damage', ['garbage', 'short', 'page', 'gone'])
 def test_a_damaged_index_is_made_anew(album, damage, capsys):
     packed_to(album)
-    at = album.with_name('store')/'index.sqlite'
+    at = album.with_name('store') / 'index.sqlite'
     old = at.read_bytes()
-    if damage == 'gone': at.unlink()
-    else: at.write_bytes(dict(garbage=b'no index'*1000, short=old[:len(old)//2], page=old[:4096] + bytes([255])*4096 + old[8192:])[damage])
+    if damage == 'gone':
+        at.unlink()
+    else:
+        at.write_bytes(
+            dict(
+                garbage=b'no index' * 1000,
+                short=old[: len(old) // 2],
+                page=old[:4096] + bytes([255]) * 4096 + old[8192:],
+            )[damage]
+        )
     packed = packed_to(album)
-    assert same(packed, fresh(album)) and ('packed anew' in capsys.readouterr().out) == (damage != 'gone')
+    assert same(packed, fresh(album)) and ('packed anew' in capsys.readouterr().out) == (
+        damage != 'gone'
+    )
+
 
 @pytest.mark.parametrize('room', [150_000, 4096])
 def test_disk_full(album, room):
@@ -194,11 +307,14 @@ def test_disk_full(album, room):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
-        with pytest.raises(InputError, match='make room'): packed_to(album)
-    finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with pytest.raises(InputError, match='make room'):
+            packed_to(album)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     store = Packed(before.path, 32)
     assert store.files == files and np.array_equal(store[:], whole)
     assert same(packed_to(album), fresh(album))
+
 
 def packing(album, hook=''):
     "Another process that packs `album`."
@@ -216,85 +332,160 @@ def die_at(where, name, n):
 print('ready', flush=True)
 input()
 print(len(data.pack(data.each_photo({str(album)!r}), 16, Path({str(album.with_name("store"))!r}))))'''
-    return subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, '-c', code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
 
 def test_killed_at_any_time(tmp_path):
-    album = fill(tmp_path/'album', *(f'{i}.bmp' for i in range(700)), size=(24, 20))
+    album = fill(tmp_path / 'album', *(f'{i}.bmp' for i in range(700)), size=(24, 20))
     photo = random.randrange(1, 500)
-    points = [f'die_at(data, "check_photo", {photo})', 'die_at(os, "fsync", 1)', 'die_at(os, "fsync", 2)', f'die_at(data.zlib, "crc32", {256 + photo//2})']
+    points = [
+        f'die_at(data, "check_photo", {photo})',
+        'die_at(os, "fsync", 1)',
+        'die_at(os, "fsync", 2)',
+        f'die_at(data.zlib, "crc32", {256 + photo // 2})',
+    ]
     killed = [packing(album, p) for p in points]
-    for p in killed: assert p.stdout.readline() == 'ready\n'  # they are started side by side, and pack one after another
+    for p in killed:
+        assert (
+            p.stdout.readline() == 'ready\n'
+        )  # they are started side by side, and pack one after another
     for p, point in zip(killed, points):
         p.communicate('\n')
         assert p.returncode == -9, point
-    store = tmp_path/'store'
+    store = tmp_path / 'store'
     assert 0 < rows(store, 'squares') < 700, photo
-    assert rows(store, 'squares')*16*16*3 <= (store/'photos.u8').stat().st_size
+    assert rows(store, 'squares') * 16 * 16 * 3 <= (store / 'photos.u8').stat().st_size
     assert same(packed_to(album, 16), fresh(album, 16)), photo
 
+
 def test_two_processes_at_once(tmp_path):
-    album = fill(tmp_path/'album', *(f'{i}.bmp' for i in range(600)), size=(24, 20))
+    album = fill(tmp_path / 'album', *(f'{i}.bmp' for i in range(600)), size=(24, 20))
     both = [packing(album) for _ in range(2)]
-    for p in both: assert p.stdout.readline() == 'ready\n'
+    for p in both:
+        assert p.stdout.readline() == 'ready\n'
     for p in both:
         p.stdin.write('\n')
         p.stdin.flush()
     for p in both:
         out, err = p.communicate()
         assert p.returncode == 0 and out == '600\n', err
-    assert rows(tmp_path/'store', 'squares') == 600 and (tmp_path/'store'/'photos.u8').stat().st_size == 600*16*16*3
+    assert (
+        rows(tmp_path / 'store', 'squares') == 600
+        and (tmp_path / 'store' / 'photos.u8').stat().st_size == 600 * 16 * 16 * 3
+    )
     assert same(packed_to(album, 16), fresh(album, 16))
+
 
 def test_memory_does_not_grow_with_the_photos(tmp_path, monkeypatch):
     "A million photos may take 0.4 GB beside what torch takes: 400 bytes each. A square of 16 px has 768, a Path some 400."
-    album = fill(tmp_path/'album', *(f'{i:04}.bmp' for i in range(3000)), size=(16, 16))
+    album = fill(tmp_path / 'album', *(f'{i:04}.bmp' for i in range(3000)), size=(16, 16))
     one = data.imagehash.phash(picture(0))
     monkeypatch.setattr(data.imagehash, 'phash', lambda im: one)  # slow, and not what is measured
+
     def peak(n):
         tracemalloc.start()
-        assert len(pack((f for f in each_photo(album) if int(Path(f).stem) < n), 16, tmp_path/f'store{n}')) == n
-        try: return tracemalloc.get_traced_memory()[1]
-        finally: tracemalloc.stop()
+        assert (
+            len(
+                pack(
+                    (f for f in each_photo(album) if int(Path(f).stem) < n),
+                    16,
+                    tmp_path / f'store{n}',
+                )
+            )
+            == n
+        )
+        try:
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
     peak(300)
-    assert (peak(3000) - peak(1000))/2000 < 60
+    assert (peak(3000) - peak(1000)) / 2000 < 60
+
 
 # ---- two sides
 
+
 def test_sides(tmp_path):
     fill(tmp_path, 'a/train/x.bmp', 'a/val/y.bmp', 'b/x.bmp', 'c/train/x.bmp')
-    a, b, c = (tmp_path/n for n in 'abc')
-    assert sides(a) == (a/'train', a/'val') and sides(a, b) == (a, b) and sides(c) == (c, None) and sides('sample') == (None, None) and sides('sample', b) == (None, b)
+    a, b, c = (tmp_path / n for n in 'abc')
+    assert (
+        sides(a) == (a / 'train', a / 'val')
+        and sides(a, b) == (a, b)
+        and sides(c) == (c, None)
+        and sides('sample') == (None, None)
+        and sides('sample', b) == (None, b)
+    )
+
 
 def test_own_validation_photos_and_their_look_alikes(tmp_path, capsys, stores):
     fill(tmp_path, *(f'train/{i}.bmp' for i in range(20)), size=(96, 96))
     fill(tmp_path, *(f'held/{i}.bmp' for i in range(6)), size=(96, 96), first=40)
-    with Image.open(tmp_path/'train/7.bmp') as im: im.resize((70, 70), Image.Resampling.BICUBIC).save(tmp_path/'held'/'again.jpg', quality=50)
-    shutil.copy(tmp_path/'train/9.bmp', tmp_path/'held'/'copy.bmp')
-    train, valid = pack_dataset(tmp_path/'train', tmp_path/'held', size=56)
-    assert (len(train), len(valid)) == (20, 8) and valid.files == sorted(valid.files, key=lambda f: content_hash(Path(f)))
+    with Image.open(tmp_path / 'train/7.bmp') as im:
+        im.resize((70, 70), Image.Resampling.BICUBIC).save(
+            tmp_path / 'held' / 'again.jpg', quality=50
+        )
+    shutil.copy(tmp_path / 'train/9.bmp', tmp_path / 'held' / 'copy.bmp')
+    train, valid = pack_dataset(tmp_path / 'train', tmp_path / 'held', size=56)
+    assert (len(train), len(valid)) == (20, 8) and valid.files == sorted(
+        valid.files, key=lambda f: content_hash(Path(f))
+    )
     found = leaks(train, valid)
-    assert [(Path(v).name, Path(t).name) for v, t, _ in found] == [('copy.bmp', '9.bmp'), ('again.jpg', '7.bmp')]
+    assert [(Path(v).name, Path(t).name) for v, t, _ in found] == [
+        ('copy.bmp', '9.bmp'),
+        ('again.jpg', '7.bmp'),
+    ]
     assert found[0][2] == 0 and 0 <= found[1][2] <= 6
     assert 'among 8 validation photos: 2, ' in capsys.readouterr().out
-    table, = stores.glob('data/packed/held-*-64/leaks.csv')
+    (table,) = stores.glob('data/packed/held-*-64/leaks.csv')
     assert [r[:2] for r in csv.reader(open(table))][1:] == [[v, t] for v, t, _ in found]
-    for f in ('again.jpg', 'copy.bmp'): (tmp_path/'held'/f).unlink()
-    pack_dataset(tmp_path/'train', tmp_path/'held', size=56)
-    assert 'among 6 validation photos: 0\n' in capsys.readouterr().out and len(table.read_text().splitlines()) == 1
+    for f in ('again.jpg', 'copy.bmp'):
+        (tmp_path / 'held' / f).unlink()
+    pack_dataset(tmp_path / 'train', tmp_path / 'held', size=56)
+    assert (
+        'among 6 validation photos: 0\n' in capsys.readouterr().out
+        and len(table.read_text().splitlines()) == 1
+    )
+
 
 @pytest.mark.parametrize('bits', [0, 3, 6, 11])
 def test_look_alikes_as_by_comparing_all(bits, rng):
     class Fake:
-        def __init__(self, phash): self.phash = phash.view(np.int64)
-        def names(self, which): return [str(i) for i in which]
+        def __init__(self, phash):
+            self.phash = phash.view(np.int64)
+
+        def names(self, which):
+            return [str(i) for i in which]
+
     a, b = (rng.integers(0, 2**63, n, np.uint64) << np.uint64(1) for n in (400, 300))
-    for j in range(200): b[j] = a[j] ^ np.bitwise_or.reduce(np.uint64(1) << rng.choice(64, j % 13, replace=False).astype(np.uint64), initial=np.uint64(0))
+    for j in range(200):
+        b[j] = a[j] ^ np.bitwise_or.reduce(
+            np.uint64(1) << rng.choice(64, j % 13, replace=False).astype(np.uint64),
+            initial=np.uint64(0),
+        )
     far = np.bitwise_count(a[None] ^ b[:, None])
     found = leaks(Fake(a), Fake(b), bits)
-    assert {int(v): n for v, _, n in found} == {j: int(far[j].min()) for j in np.flatnonzero(far.min(1) <= bits)} and len(found) > 10
-    assert all(far[int(v), int(t)] == n for v, t, n in found) and [n for *_, n in found] == sorted(n for *_, n in found)
+    assert {int(v): n for v, _, n in found} == {
+        j: int(far[j].min()) for j in np.flatnonzero(far.min(1) <= bits)
+    } and len(found) > 10
+    assert all(far[int(v), int(t)] == n for v, t, n in found) and [n for *_, n in found] == sorted(
+        n for *_, n in found
+    )
+
 
 def test_stores_of_folders_of_one_name(tmp_path):
-    for k in 'ab': fill(tmp_path, *(f'{k}/photos/{i}.bmp' for i in range(4)), first=10*(k == 'b'))
-    a, b = (pack_dataset(tmp_path/k/'photos', size=56)[0] for k in 'ab')
-    assert a.path != b.path and not set(a.files) & set(b.files) and a.path.name.startswith('photos-') and a.path.name.endswith('-64')
+    for k in 'ab':
+        fill(tmp_path, *(f'{k}/photos/{i}.bmp' for i in range(4)), first=10 * (k == 'b'))
+    a, b = (pack_dataset(tmp_path / k / 'photos', size=56)[0] for k in 'ab')
+    assert (
+        a.path != b.path
+        and not set(a.files) & set(b.files)
+        and a.path.name.startswith('photos-')
+        and a.path.name.endswith('-64')
+    )

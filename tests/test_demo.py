@@ -1,4 +1,5 @@
 "`colorize demo` as a visitor meets it: a server of its own, and a browser."
+
 import os, re, signal, socket, subprocess, sys
 from pathlib import Path
 from time import monotonic
@@ -7,29 +8,39 @@ import numpy as np
 import pytest
 from PIL import Image
 
-for module in ('gradio', 'playwright'): pytest.importorskip(module, reason=f'the demo needs {module}')
+for module in ('gradio', 'playwright'):
+    pytest.importorskip(module, reason=f'the demo needs {module}')
 
 from fastcore.test import test_eq as eq
 from playwright.sync_api import expect
 
 from colorize.core import InputError
 from colorize.data import sample_photos
-from colorize.infer import colorize_files
+from colorize.albums import colorize_files
 
 colorize = Path(sys.executable).with_name('colorize')
 LIMITS = ['--max-mb', '3', '--megapixels', '13']
+
 
 def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
 
+
 def serve(port, tmp):
     "A server, and what it prints first."
     env = dict(os.environ, TMPDIR=str(tmp), OMP_WAIT_POLICY='PASSIVE')
-    server = subprocess.Popen([colorize, 'demo', '--port', str(port), *LIMITS], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
-                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background jobs ignore it
+    server = subprocess.Popen(
+        [colorize, 'demo', '--port', str(port), *LIMITS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # a shell's background jobs ignore it
     return server, server.stdout.readline()
+
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
@@ -42,7 +53,9 @@ def server(tmp_path_factory):
         yield port
         server.send_signal(signal.SIGINT)
         eq((server.wait(20), server.stdout.read().strip(), [*tmp.glob('colorize-*')]), (0, '', []))
-    finally: server.kill()
+    finally:
+        server.kill()
+
 
 @pytest.fixture
 def page(server, browser):
@@ -56,65 +69,91 @@ def page(server, browser):
     page.locator('#samples img').first.wait_for()
     yield page
     context.close()
-    assert asked and not [url for url in asked if not re.match(rf'http://127\.0\.0\.1:{server}/|data:|blob:', url)]
+    assert asked and not [
+        url for url in asked if not re.match(rf'http://127\.0\.0\.1:{server}/|data:|blob:', url)
+    ]
     assert not failed
+
 
 @pytest.fixture(scope='module')
 def photo(tmp_path_factory):
     "A gray scan with EXIF, larger than the page's copy of it."
-    path, exif = tmp_path_factory.mktemp('photo')/'old scan.jpg', Image.Exif()
+    path, exif = tmp_path_factory.mktemp('photo') / 'old scan.jpg', Image.Exif()
     exif[0x013B] = 'A. Photographer'
-    Image.open(sample_photos()[2]).convert('L').resize((1600, 1067)).save(path, exif=exif, quality=90)
+    Image.open(sample_photos()[2]).convert('L').resize((1600, 1067)).save(
+        path, exif=exif, quality=90
+    )
     return path
 
-def drop(page, path): page.locator('#photo input[type=file]').set_input_files(path)
 
-def pictures(page): return page.eval_on_selector_all('#slider img', 'images => images.map(i => i.src)')
+def drop(page, path):
+    page.locator('#photo input[type=file]').set_input_files(path)
 
-def told(page, start): # a message that begins so: no folder of the server in it
-    expect(page.get_by_role('status').get_by_text(re.compile('^' + re.escape(start)))).to_be_visible()
 
-def shown(page, name): expect(page.locator('#note')).to_contain_text(name, timeout=20_000)
+def pictures(page):
+    return page.eval_on_selector_all('#slider img', 'images => images.map(i => i.src)')
+
+
+def told(page, start):  # a message that begins so: no folder of the server in it
+    expect(
+        page.get_by_role('status').get_by_text(re.compile('^' + re.escape(start)))
+    ).to_be_visible()
+
+
+def shown(page, name):
+    expect(page.locator('#note')).to_contain_text(name, timeout=20_000)
+
 
 def painted(page, change):
     "Wait until a change has made another picture; its pixels."
     before = pictures(page)
     change()
-    page.wait_for_function("old => { const now = [...document.querySelectorAll('#slider img')]; return now.length > 1 && now.every(i => i.complete && i.naturalWidth) && now.map(i => i.src).join() != old.join() }", arg=before)
+    page.wait_for_function(
+        "old => { const now = [...document.querySelectorAll('#slider img')]; return now.length > 1 && now.every(i => i.complete && i.naturalWidth) && now.map(i => i.src).join() != old.join() }",
+        arg=before,
+    )
     return colours(page)
 
-def colours(page): # HxWx3: the colour side
+
+def colours(page):  # HxWx3: the colour side
     from io import BytesIO
-    return np.asarray(Image.open(BytesIO(page.request.get(pictures(page)[-1]).body())).convert('RGB')).astype(int)
+
+    return np.asarray(
+        Image.open(BytesIO(page.request.get(pictures(page)[-1]).body())).convert('RGB')
+    ).astype(int)
+
 
 def turn(page, dial, value):
     box = page.locator(f'#{dial} input[type=number]')
     box.fill(str(value))
     box.press('Tab')
 
+
 def saved(page, folder):
-    with page.expect_download() as download: page.get_by_role('button', name='Download at full size').click()
-    download.value.save_as(out := folder/download.value.suggested_filename)
+    with page.expect_download() as download:
+        page.get_by_role('button', name='Download at full size').click()
+    download.value.save_as(out := folder / download.value.suggested_filename)
     return out
+
 
 def test_a_photo_from_drop_to_download(page, photo, tmp_path):
     first = painted(page, lambda: drop(page, photo))
     eq(first.shape, (854, 1280, 3))
-    assert abs(painted(page, lambda: turn(page, 'vividness', .2)) - first).mean() > 1
+    assert abs(painted(page, lambda: turn(page, 'vividness', 0.2)) - first).mean() > 1
     painted(page, lambda: turn(page, 'warmth', 20))
     page.get_by_role('tab', name='Hints').click()
     picture = page.locator('#click img')
     picture.scroll_into_view_if_needed()
-    k = 1600/picture.bounding_box()['width']
+    k = 1600 / picture.bounding_box()['width']
     before = picture.get_attribute('src')
     picture.click(position=dict(x=400, y=60))
     hints = page.locator('#hints textarea')
     expect(hints).to_have_value(re.compile('^[0-9]+,[0-9]+,#3f6b3f$'))
     hint = hints.input_value()
-    assert np.abs(np.array(hint.split(',')[:2], float) - [400*k, 60*k]).max() < 2*k
+    assert np.abs(np.array(hint.split(',')[:2], float) - [400 * k, 60 * k]).max() < 2 * k
     expect(picture).not_to_have_attribute('src', before)
     made = saved(page, tmp_path)
-    colorize_files([photo], same := tmp_path/'same.jpg', vividness=.2, warmth=20, hints=[hint])
+    colorize_files([photo], same := tmp_path / 'same.jpg', vividness=0.2, warmth=20, hints=[hint])
     eq(made.name, 'old scan_colour.jpg')
     eq(np.asarray(Image.open(made)), np.asarray(Image.open(same)))
     eq(Image.open(made).getexif()[0x013B], 'A. Photographer')
@@ -124,56 +163,78 @@ def test_a_photo_from_drop_to_download(page, photo, tmp_path):
     page.get_by_role('button', name='Reset the dials').click()
     expect(page.locator('#vividness input[type=number]')).not_to_have_value('0.2')
     made = saved(page, tmp_path)
-    colorize_files([photo], plain := tmp_path/'plain.jpg')
+    colorize_files([photo], plain := tmp_path / 'plain.jpg')
     eq(np.asarray(Image.open(made)), np.asarray(Image.open(plain)))
+
 
 def test_twelve_megapixels(page, tmp_path, record_property):
     "A test does not judge speed; `pytest -k twelve --junit-xml=FILE` writes the seconds down."
-    Image.open(sample_photos()[2]).resize((4000, 3000)).save(tmp_path/'large.jpg')
+    Image.open(sample_photos()[2]).resize((4000, 3000)).save(tmp_path / 'large.jpg')
     start = monotonic()
-    eq(painted(page, lambda: drop(page, tmp_path/'large.jpg')).shape, (960, 1280, 3))
+    eq(painted(page, lambda: drop(page, tmp_path / 'large.jpg')).shape, (960, 1280, 3))
     record_property('seconds from file to colour', round(monotonic() - start, 2))
     shown(page, '4000 x 3000 pixels')
+
 
 def test_hints_by_keyboard(page):
     plain = painted(page, lambda: page.locator('#samples button').nth(1).press('Enter'))
     shown(page, 'chelsea.png')
     page.get_by_role('tab', name='Hints').press('Enter')
     page.locator('#click img').wait_for()  # the tab is built when it is first opened
+
     def tell(text):
         page.locator('#hints textarea').fill(text)
         page.locator('#hints textarea').press('Tab')
+
     red = painted(page, lambda: tell('200,40,#c02020'))
     assert (red - plain)[40, 200, 0] > 10
     tell('200,40,red')
-    told(page, "The hint '200,40,red' has no colour 'red': write six hex digits, for example #aa3311.")
+    told(
+        page,
+        "The hint '200,40,red' has no colour 'red': write six hex digits, for example #aa3311.",
+    )
     eq(colours(page), red)
+
 
 def test_doubt_lies_over_the_colours_and_not_in_the_download(page, tmp_path):
     plain = painted(page, lambda: page.locator('#samples button').nth(3).click())
     assert abs(painted(page, lambda: turn(page, 'doubt', 1)) - plain).mean() > 20
     made = saved(page, tmp_path)
-    colorize_files([sample_photos()[3]], same := tmp_path/'same.png')
+    colorize_files([sample_photos()[3]], same := tmp_path / 'same.png')
     eq(np.asarray(Image.open(made)), np.asarray(Image.open(same)))
+
 
 def test_what_is_refused(page, server, tmp_path):
     drop(page, sample_photos()[1])
     shown(page, 'chelsea.png')
-    (tmp_path/'bad.jpg').write_text('no photo')
-    Image.new('L', (4000, 3400)).save(tmp_path/'wide.png')
-    (tmp_path/'heavy.jpg').write_bytes(b'\xff\xd8\xff' + bytes(4_000_000))
-    for name, sentence in {'bad.jpg': 'bad.jpg is no photo that can be read: give one of jpg,', 'wide.png': 'wide.png has 14 megapixels, more than the limit of 13: '}.items():
+    (tmp_path / 'bad.jpg').write_text('no photo')
+    Image.new('L', (4000, 3400)).save(tmp_path / 'wide.png')
+    (tmp_path / 'heavy.jpg').write_bytes(b'\xff\xd8\xff' + bytes(4_000_000))
+    for name, sentence in {
+        'bad.jpg': 'bad.jpg is no photo that can be read: give one of jpg,',
+        'wide.png': 'wide.png has 14 megapixels, more than the limit of 13: ',
+    }.items():
         page.get_by_role('button', name='Clear').first.click()
-        drop(page, tmp_path/name)
+        drop(page, tmp_path / name)
         told(page, sentence)
         shown(page, 'Drop a photo')
         expect(page.get_by_role('button', name='Download at full size')).to_be_disabled()
     page.get_by_role('button', name='Clear').first.click()
-    drop(page, tmp_path/'heavy.jpg')
+    drop(page, tmp_path / 'heavy.jpg')
     told(page, 'File(s) exceed the maximum allowed size of 3.0 Mb')
     shown(page, 'Drop a photo')
-    sent = page.request.post(f'http://127.0.0.1:{server}/gradio_api/upload', multipart=dict(files=dict(name='heavy.jpg', mimeType='image/jpeg', buffer=(tmp_path/'heavy.jpg').read_bytes())))
+    sent = page.request.post(
+        f'http://127.0.0.1:{server}/gradio_api/upload',
+        multipart=dict(
+            files=dict(
+                name='heavy.jpg',
+                mimeType='image/jpeg',
+                buffer=(tmp_path / 'heavy.jpg').read_bytes(),
+            )
+        ),
+    )
     eq(sent.status, 413)  # by the server, too
+
 
 def test_nobody_else_is_reached(page, server):
     blocked = page.evaluate("""() => new Promise(done => {
@@ -182,9 +243,14 @@ def test_nobody_else_is_reached(page, server):
         setTimeout(() => done('nothing'), 5000) })""")
     eq(blocked, 'https://example.org/')
     for address, name in (('127.0.0.2', None), ('127.0.0.1', 'evil.example')):
-        if name: eq(page.request.get(f'http://127.0.0.1:{server}/', headers={'Host': name}).status, 400)
+        if name:
+            eq(page.request.get(f'http://127.0.0.1:{server}/', headers={'Host': name}).status, 400)
         else:
-            with pytest.raises(ConnectionError): socket.create_connection((address, server), 2)  # all of 127.* is this computer: open only if the server listens everywhere
+            with pytest.raises(ConnectionError):
+                socket.create_connection(
+                    (address, server), 2
+                )  # all of 127.* is this computer: open only if the server listens everywhere
+
 
 @pytest.mark.parametrize('scheme, width', [('light', 1280), ('dark', 390)])
 def test_it_can_be_read_and_reached(browser, server, scheme, width):
@@ -195,20 +261,41 @@ def test_it_can_be_read_and_reached(browser, server, scheme, width):
     shown(page, 'chelsea.png')
     for tab in ('Before and after', 'Hints'):
         page.get_by_role('tab', name=tab).click()
-        bad = [(v['id'], [n['html'][:99] for n in v['nodes']]) for v in axe.run(page).response['violations'] if v['impact'] in ('serious', 'critical')]
+        bad = [
+            (v['id'], [n['html'][:99] for n in v['nodes']])
+            for v in axe.run(page).response['violations']
+            if v['impact'] in ('serious', 'critical')
+        ]
         eq(bad, [])
         assert page.evaluate('document.documentElement.scrollWidth') <= width
     page.close()
 
+
 def test_a_port_that_is_taken(server, tmp_path):
     second, line = serve(server, tmp_path)
-    eq((second.wait(20), line, second.stdout.read()), (1, f'The demo cannot listen on 127.0.0.1:{server}: it is taken, or no address of this computer; choose another with --port or --host.\n', ''))
+    eq(
+        (second.wait(20), line, second.stdout.read()),
+        (
+            1,
+            f'The demo cannot listen on 127.0.0.1:{server}: it is taken, or no address of this computer; choose another with --port or --host.\n',
+            '',
+        ),
+    )
+
 
 def test_without_gradio(monkeypatch):
     from colorize.demo import demo
+
     monkeypatch.setitem(sys.modules, 'gradio', None)
-    with pytest.raises(InputError, match=r'needs Gradio: pip install'): demo()
+    with pytest.raises(InputError, match=r'needs Gradio: pip install'):
+        demo()
+
 
 def test_import_is_light():
     code = 'import colorize.demo, sys; print(*{m.split(".")[0] for m in sys.modules} & {"gradio", "torch", "fastai", "matplotlib"})'
-    eq(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout, '\n')
+    eq(
+        subprocess.run(
+            [sys.executable, '-c', code], capture_output=True, text=True, check=True
+        ).stdout,
+        '\n',
+    )

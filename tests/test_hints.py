@@ -1,4 +1,5 @@
 "Hints: what is typed or drawn, and how far it spreads."
+
 import re
 
 import numpy as np, pytest
@@ -6,12 +7,14 @@ from hypothesis import example, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from colorize.core import InputError, lab_to_rgb
+from colorize.core import InputError
+from colorize.lab import lab_to_rgb
 from colorize.hints import Hint, affinity, parse_hint, propagate, read_hints, scale_hints, spread
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 colours = st.tuples(st.floats(-100, 100), st.floats(-100, 100))
+
 
 @st.composite
 def scenes(draw, most=3):
@@ -19,18 +22,25 @@ def scenes(draw, most=3):
     h, w = draw(sizes)
     L = draw(arrays(np.float32, (h, w), elements=st.floats(0, 100, width=32)))
     ab = draw(arrays(np.float32, (h, w, 2), elements=st.floats(-100, 100, width=32)))
-    at = st.builds(Hint, st.floats(0, w, exclude_max=True), st.floats(0, h, exclude_max=True), colours)
+    at = st.builds(
+        Hint, st.floats(0, w, exclude_max=True), st.floats(0, h, exclude_max=True), colours
+    )
     return L, ab, draw(st.lists(at, min_size=1, max_size=most))
 
-def flat(h=24, w=32, L=50): return np.full((h, w), L, np.float32), np.full((h, w, 2), (10, -30), np.float32)
 
-red, green = (60., 40.), (-50., 40.)
+def flat(h=24, w=32, L=50):
+    return np.full((h, w), L, np.float32), np.full((h, w, 2), (10, -30), np.float32)
+
+
+red, green = (60.0, 40.0), (-50.0, 40.0)
+
 
 @quick
 @given(scenes(most=1))
 def test_colour_is_reached_at_the_hint(scene):
     L, ab, [hint] = scene
-    np.testing.assert_allclose(spread(L, ab, [hint])[int(hint.y), int(hint.x)], hint.ab, atol=.5)
+    np.testing.assert_allclose(spread(L, ab, [hint])[int(hint.y), int(hint.x)], hint.ab, atol=0.5)
+
 
 @quick
 @given(scenes(most=6))
@@ -38,30 +48,37 @@ def test_stays_between_the_colours_that_there_are(scene):
     L, ab, hints = scene
     out, known = spread(L, ab, hints), np.array([h.ab for h in hints])
     assert out.dtype == np.float32 and out.shape == ab.shape and np.isfinite(out).all()
-    assert (out >= np.minimum(ab, known.min(0)) - .01).all() and (out <= np.maximum(ab, known.max(0)) + .01).all()
+    assert (out >= np.minimum(ab, known.min(0)) - 0.01).all() and (
+        out <= np.maximum(ab, known.max(0)) + 0.01
+    ).all()
+
 
 @quick
 @given(scenes(), st.booleans())
 def test_nothing_said_changes_no_bit(scene, empty):
     L, ab, _ = scene
     before = ab.copy()
-    out = spread(L, ab, [], (np.zeros(L.shape, bool), 0*ab) if empty else None)
+    out = spread(L, ab, [], (np.zeros(L.shape, bool), 0 * ab) if empty else None)
     np.testing.assert_array_equal(out, before)
     assert out is not ab
+
 
 @quick
 @given(scenes())
 def test_order_of_hints_and_input_do_not_change(scene):
     L, ab, hints = scene
     kept = L.copy(), ab.copy()
-    np.testing.assert_allclose(spread(L, ab, hints), spread(L, ab, hints[::-1]), atol=.01)
-    for a, b in zip((L, ab), kept): np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(spread(L, ab, hints), spread(L, ab, hints[::-1]), atol=0.01)
+    for a, b in zip((L, ab), kept):
+        np.testing.assert_array_equal(a, b)
+
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 9), (9, 1), (2, 2), (24, 32)])
 @pytest.mark.parametrize('L', [0, 50, 100])
 def test_flat_photos_of_any_shape_are_filled(shape, L):
     out = spread(*flat(*shape, L), [Hint(shape[1] - 1, 0, red)])
     np.testing.assert_allclose(out, np.broadcast_to(red, out.shape), atol=2)
+
 
 @quick
 @given(st.floats(15, 100), st.integers(12, 20), st.integers(0, 11), st.integers(0, 23))
@@ -72,25 +89,33 @@ def test_nothing_changes_behind_a_strong_edge(step, edge, x, y):
     np.testing.assert_allclose(out[:, :edge], np.broadcast_to(red, (24, edge, 2)), atol=2)
     np.testing.assert_allclose(out[:, edge:], ab[:, edge:], atol=1)
 
+
 def test_fades_with_distance():
     L, ab = flat(8, 800)
-    strength = spread(L, 0*ab, [Hint(0, 4, (1, 1))])[4, :, 0]
-    assert strength[0] > .99 and strength[40] > .9 and strength[-1] < .01
+    strength = spread(L, 0 * ab, [Hint(0, 4, (1, 1))])[4, :, 0]
+    assert strength[0] > 0.99 and strength[40] > 0.9 and strength[-1] < 0.01
     assert (np.diff(strength) <= 1e-6).all()
+
 
 @quick
 @given(colours, st.integers(0, 15), st.integers(16, 31))
 def test_same_colour_twice_is_that_colour_between(colour, x0, x1):
     L, ab = flat()
     out = spread(L, ab, [Hint(x0, 12, colour), Hint(x1, 12, colour)])
-    np.testing.assert_allclose(out[12, x0:x1 + 1], np.broadcast_to(colour, (x1 - x0 + 1, 2)), atol=1)
+    np.testing.assert_allclose(
+        out[12, x0 : x1 + 1], np.broadcast_to(colour, (x1 - x0 + 1, 2)), atol=1
+    )
+
 
 def test_two_colours_share_a_flat_photo_fairly():
     L, ab = flat(24, 31)
     out = spread(L, ab, [Hint(5, 12, red), Hint(25, 12, green)])
     np.testing.assert_allclose(out[12, 15], np.mean([red, green], 0), atol=1)
-    np.testing.assert_allclose(out[:, ::-1, 0] + out[..., 0], red[0] + green[0], atol=1) # mirrored places exchange the colours
-    assert (np.diff(out[12, 6:25, 0]) <= .01).all()
+    np.testing.assert_allclose(
+        out[:, ::-1, 0] + out[..., 0], red[0] + green[0], atol=1
+    )  # mirrored places exchange the colours
+    assert (np.diff(out[12, 6:25, 0]) <= 0.01).all()
+
 
 def test_each_colour_stops_at_the_edge_between():
     L, ab = flat()
@@ -99,29 +124,42 @@ def test_each_colour_stops_at_the_edge_between():
     np.testing.assert_allclose(out[:, :15], np.broadcast_to(red, (24, 15, 2)), atol=2)
     np.testing.assert_allclose(out[:, 17:], np.broadcast_to(green, (24, 15, 2)), atol=2)
 
+
 def test_shading_and_texture_are_no_edges():
     L, ab = flat()
-    L += np.linspace(0, 20, 32, dtype=np.float32) + np.random.default_rng(0).normal(0, 1.5, L.shape).astype(np.float32)
+    L += np.linspace(0, 20, 32, dtype=np.float32) + np.random.default_rng(0).normal(
+        0, 1.5, L.shape
+    ).astype(np.float32)
     out = spread(L, ab, [Hint(3, 12, red)])
-    assert np.mean(np.linalg.norm(out - red, axis=-1) < 5) > .95
+    assert np.mean(np.linalg.norm(out - red, axis=-1) < 5) > 0.95
+
 
 def test_a_gray_hint_makes_gray():
     out = spread(*flat(), [parse_hint('4,4,#777777')])
     assert np.abs(out).max() < 2
 
+
 def test_two_hints_on_one_pixel_are_averaged():
     out = spread(*flat(), [Hint(4, 4, (10, 10)), Hint(4.9, 4.2, (14, 12))])
-    np.testing.assert_allclose(out[4, 4], (12, 11), atol=.1)
+    np.testing.assert_allclose(out[4, 4], (12, 11), atol=0.1)
+
 
 def test_strokes_are_reached_and_spread_like_hints():
     L, ab = flat()
     mask = np.zeros(L.shape, bool)
     mask[5, 3:9] = True
-    drawn = np.where(mask[..., None], np.float32(red), 1e6).astype(np.float32) # what lies beside the mask counts for nothing
-    np.testing.assert_allclose(spread(L, ab, [], (mask, drawn)), spread(L, ab, [Hint(x, 5, red) for x in range(3, 9)]), atol=1e-3)
+    drawn = np.where(mask[..., None], np.float32(red), 1e6).astype(
+        np.float32
+    )  # what lies beside the mask counts for nothing
+    np.testing.assert_allclose(
+        spread(L, ab, [], (mask, drawn)),
+        spread(L, ab, [Hint(x, 5, red) for x in range(3, 9)]),
+        atol=1e-3,
+    )
     both = spread(L, ab, [Hint(30, 20, green)], (mask, drawn))
-    np.testing.assert_allclose(both[5, 3:9], np.broadcast_to(red, (6, 2)), atol=.5)
-    np.testing.assert_allclose(both[20, 30], green, atol=.5)
+    np.testing.assert_allclose(both[5, 3:9], np.broadcast_to(red, (6, 2)), atol=0.5)
+    np.testing.assert_allclose(both[20, 30], green, atol=0.5)
+
 
 def test_shades_of_one_stroke_are_kept():
     L, ab = flat()
@@ -131,34 +169,44 @@ def test_shades_of_one_stroke_are_kept():
     mask[5] = True
     np.testing.assert_allclose(spread(L, ab, [], (mask, shades))[5], shades[5], atol=3)
 
+
 @quick
-@given(arrays(np.float32, sizes, elements=st.floats(0, 100, width=32)), st.floats(.3, 10))
+@given(arrays(np.float32, sizes, elements=st.floats(0, 100, width=32)), st.floats(0.3, 10))
 def test_affinity_is_symmetric_and_bounded(L, sigma):
     W = affinity(L, sigma).toarray()
     np.testing.assert_array_equal(W, W.T)
     assert not W.diagonal().any() and W.max(initial=0) <= 1
-    assert (W > 0).sum() == 2*(4*L.size - 3*sum(L.shape) + 2) # eight neighbours each, fewer at the border
+    assert (W > 0).sum() == 2 * (
+        4 * L.size - 3 * sum(L.shape) + 2
+    )  # eight neighbours each, fewer at the border
+
 
 @quick
 @given(scenes(), st.floats(1e-5, 1))
 def test_propagate_solves_the_walk(scene, pull):
     L, _, hints = scene
     W, count = affinity(L), np.zeros(L.size)
-    for x, y, _ in hints: count[int(y)*L.shape[1] + int(x)] = 1
+    for x, y, _ in hints:
+        count[int(y) * L.shape[1] + int(x)] = 1
     D = propagate(W, count, count, pull)
     assert D.min() >= 0 and D.max() <= 1 + 1e-9
     np.testing.assert_allclose(D[count > 0], 1, atol=2e-4)
     free = count == 0
-    np.testing.assert_allclose(((1 + pull)*W.sum(1)*D - W @ D)[free], 0, atol=1e-9)
+    np.testing.assert_allclose(((1 + pull) * W.sum(1) * D - W @ D)[free], 0, atol=1e-9)
+
 
 @quick
-@given(st.integers(0, 9999), st.integers(0, 9999), st.tuples(*[st.integers(0, 255)]*3))
+@given(st.integers(0, 9999), st.integers(0, 9999), st.tuples(*[st.integers(0, 255)] * 3))
 def test_parse_reads_back_the_colour(x, y, rgb):
     hint = parse_hint('{},{},#{:02x}{:02x}{:02x}'.format(x, y, *rgb))
     assert hint[:2] == (x, y)
     a, b = hint.ab
-    best = min(np.abs(lab_to_rgb(np.float32([[[L, a, b]]]))[0, 0]*255 - rgb).max() for L in np.arange(0, 100.1, .5)) # at some L it is this very colour
+    best = min(
+        np.abs(lab_to_rgb(np.float32([[[L, a, b]]]))[0, 0] * 255 - rgb).max()
+        for L in np.arange(0, 100.1, 0.5)
+    )  # at some L it is this very colour
     assert best < 4
+
 
 @quick
 @given(st.text(max_size=20))
@@ -171,18 +219,37 @@ def test_parse_reads_back_the_colour(x, y, rgb):
 @example('-1,2,#ffffff')
 @example('1,2,#ff00gg')
 def test_parse_answers_with_a_hint_or_one_sentence(text):
-    try: assert isinstance(parse_hint(text), Hint)
-    except InputError as e: assert str(e).endswith('.') and ':' in str(e) and '\n' not in str(e)
+    try:
+        assert isinstance(parse_hint(text), Hint)
+    except InputError as e:
+        assert str(e).endswith('.') and ':' in str(e) and '\n' not in str(e)
 
-@pytest.mark.parametrize('text, message', [
-    ('120;80;#aa3311', 'not of the form x,y,#rrggbb'), ('a,80,#aa3311', 'not of the form'), ('1,2,3,#aa3311', 'not of the form'), ('1.,2,#aa3311', 'not of the form'),
-    ('1,2,red', "no colour 'red': write six hex digits"), ('1,2,#fff', "no colour '#fff'"), ('-1,2,#aa3311', 'count from 0'), ('1,-2,#aa3311', 'count from 0')])
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('120;80;#aa3311', 'not of the form x,y,#rrggbb'),
+        ('a,80,#aa3311', 'not of the form'),
+        ('1,2,3,#aa3311', 'not of the form'),
+        ('1.,2,#aa3311', 'not of the form'),
+        ('1,2,red', "no colour 'red': write six hex digits"),
+        ('1,2,#fff', "no colour '#fff'"),
+        ('-1,2,#aa3311', 'count from 0'),
+        ('1,-2,#aa3311', 'count from 0'),
+    ],
+)
 def test_parse_says_what_is_wrong(text, message):
-    with pytest.raises(InputError, match=re.escape(message)): parse_hint(text)
+    with pytest.raises(InputError, match=re.escape(message)):
+        parse_hint(text)
+
 
 @pytest.mark.parametrize('x, y', [(32, 0), (0, 24), (-1, 0), (float('nan'), 0), (0, float('inf'))])
 def test_a_hint_outside_of_the_photo(x, y):
-    with pytest.raises(InputError, match='outside of the photo: x goes from 0 to 31, y from 0 to 23'): spread(*flat(), [Hint(x, y, red)])
+    with pytest.raises(
+        InputError, match='outside of the photo: x goes from 0 to 31, y from 0 to 23'
+    ):
+        spread(*flat(), [Hint(x, y, red)])
+
 
 @quick
 @given(st.integers(1, 5000), st.integers(1, 5000), st.data())
@@ -190,61 +257,113 @@ def test_every_pixel_of_a_photo_has_its_place_on_the_copy(W, H, data):
     w, h = data.draw(st.integers(1, W)), data.draw(st.integers(1, H))
     x, y = data.draw(st.integers(0, W - 1)), data.draw(st.integers(0, H - 1))
     [at] = scale_hints([Hint(x, y, red)], (W, H), (w, h))
-    assert (int(at.x), int(at.y)) == (x*w//W, y*h//H)
+    assert (int(at.x), int(at.y)) == (x * w // W, y * h // H)
+
 
 def layer(W=40, H=20, box=(slice(4, 12), slice(8, 24)), rgb=(255, 0, 0)):
     out = np.zeros((H, W, 4), np.uint8)
     out[box] = (*rgb, 255)
     return out
 
+
 def test_strokes_on_a_transparent_layer_a_palette_or_a_gray_copy_are_the_same():
     rgba = layer()
-    gray = np.where(rgba[..., 3:] > 0, rgba[..., :3], np.random.default_rng(0).integers(0, 256, (20, 40, 1), dtype=np.uint8))
-    opaque = np.dstack([gray, np.full((20, 40), 255, np.uint8)]) # as many painting programs save it
+    gray = np.where(
+        rgba[..., 3:] > 0,
+        rgba[..., :3],
+        np.random.default_rng(0).integers(0, 256, (20, 40, 1), dtype=np.uint8),
+    )
+    opaque = np.dstack(
+        [gray, np.full((20, 40), 255, np.uint8)]
+    )  # as many painting programs save it
     mask, ab = read_hints(rgba, (40, 20))
     np.testing.assert_array_equal(mask, rgba[..., 3] > 0)
-    np.testing.assert_allclose(ab[mask], np.broadcast_to(parse_hint('0,0,#ff0000').ab, (mask.sum(), 2)), atol=.01)
-    for same in (gray, opaque, Image.fromarray(gray), Image.fromarray(rgba), Image.fromarray(rgba).convert('PA'), Image.fromarray(rgba).quantize(8)):
-        for a, b in zip(read_hints(same, (40, 20)), (mask, ab)): np.testing.assert_allclose(a, b, atol=.01)
+    np.testing.assert_allclose(
+        ab[mask], np.broadcast_to(parse_hint('0,0,#ff0000').ab, (mask.sum(), 2)), atol=0.01
+    )
+    for same in (
+        gray,
+        opaque,
+        Image.fromarray(gray),
+        Image.fromarray(rgba),
+        Image.fromarray(rgba).convert('PA'),
+        Image.fromarray(rgba).quantize(8),
+    ):
+        for a, b in zip(read_hints(same, (40, 20)), (mask, ab)):
+            np.testing.assert_allclose(a, b, atol=0.01)
+
 
 def test_gray_strokes_need_the_layer_and_faint_ones_are_none():
     rgba = layer(rgb=(90, 90, 90))
-    assert read_hints(rgba, (40, 20))[0].sum() == 8*16
-    with pytest.raises(InputError, match='no strokes'): read_hints(rgba[..., :3], (40, 20))
-    with pytest.raises(InputError, match='no strokes'): read_hints(rgba//np.uint8([1, 1, 1, 5]), (40, 20))
+    assert read_hints(rgba, (40, 20))[0].sum() == 8 * 16
+    with pytest.raises(InputError, match='no strokes'):
+        read_hints(rgba[..., :3], (40, 20))
+    with pytest.raises(InputError, match='no strokes'):
+        read_hints(rgba // np.uint8([1, 1, 1, 5]), (40, 20))
+
 
 def test_strokes_on_a_copy_keep_their_shape_and_thin_ones_are_not_lost():
-    mask, ab = read_hints(layer(box=(slice(4, 13), slice(8, 24))), (40, 20), (10, 5)) # a row of the copy is covered by a quarter
+    mask, ab = read_hints(
+        layer(box=(slice(4, 13), slice(8, 24))), (40, 20), (10, 5)
+    )  # a row of the copy is covered by a quarter
     assert np.argwhere(mask).tolist() == [[y, x] for y in (1, 2) for x in (2, 3, 4, 5)]
     np.testing.assert_array_equal(ab[~mask], 0)
     thin, _ = read_hints(layer(box=(slice(7, 8), slice(None))), (40, 20), (10, 5))
     assert np.argwhere(thin).tolist() == [[1, x] for x in range(10)]
-    two = np.maximum(layer(box=(slice(4, 8), slice(0, 2))), layer(box=(slice(4, 8), slice(2, 4)), rgb=(0, 0, 255)))
+    two = np.maximum(
+        layer(box=(slice(4, 8), slice(0, 2))),
+        layer(box=(slice(4, 8), slice(2, 4)), rgb=(0, 0, 255)),
+    )
     mixed = read_hints(two, (40, 20), (10, 5))[1][1, 0]
-    np.testing.assert_allclose(mixed, np.mean([parse_hint(f'0,0,#{c}').ab for c in ('ff0000', '0000ff')], 0), atol=.01)
+    np.testing.assert_allclose(
+        mixed, np.mean([parse_hint(f'0,0,#{c}').ab for c in ('ff0000', '0000ff')], 0), atol=0.01
+    )
 
-@pytest.mark.parametrize('image, message', [
-    (np.zeros((20, 40), np.uint8), 'cannot be read'), (np.zeros((20, 40, 2), np.uint8), 'cannot be read'), (np.zeros((20, 40, 3)), 'float64'),
-    (layer(41), '41 x 20 pixels, the upright photo 40 x 20'), (layer(20, 40), '20 x 40 pixels'), (np.zeros((20, 40, 4), np.uint8), 'no strokes'), (Image.new('L', (40, 20), 99), 'no strokes')])
+
+@pytest.mark.parametrize(
+    'image, message',
+    [
+        (np.zeros((20, 40), np.uint8), 'cannot be read'),
+        (np.zeros((20, 40, 2), np.uint8), 'cannot be read'),
+        (np.zeros((20, 40, 3)), 'float64'),
+        (layer(41), '41 x 20 pixels, the upright photo 40 x 20'),
+        (layer(20, 40), '20 x 40 pixels'),
+        (np.zeros((20, 40, 4), np.uint8), 'no strokes'),
+        (Image.new('L', (40, 20), 99), 'no strokes'),
+    ],
+)
 def test_bad_pictures_of_hints(image, message):
-    with pytest.raises(InputError, match=message): read_hints(image, (40, 20))
+    with pytest.raises(InputError, match=message):
+        read_hints(image, (40, 20))
 
-def scene(h=24, w=32): return np.tile(np.linspace(40, 220, h, dtype=np.uint8)[:, None, None], (1, w, 3))
+
+def scene(h=24, w=32):
+    return np.tile(np.linspace(40, 220, h, dtype=np.uint8)[:, None, None], (1, w, 3))
+
 
 def test_a_copy_that_is_coloured_everywhere_is_no_stroke():
-    sepia = (scene()*np.array([1, .9, .8])).astype(np.uint8)
+    sepia = (scene() * np.array([1, 0.9, 0.8])).astype(np.uint8)
     for image in (sepia, np.dstack([sepia, np.full((24, 32), 255, np.uint8)])):
-        with pytest.raises(InputError, match='is coloured on .*% of its area, which is no stroke: draw'): read_hints(image, (32, 24))
+        with pytest.raises(
+            InputError, match='is coloured on .*% of its area, which is no stroke: draw'
+        ):
+            read_hints(image, (32, 24))
+
 
 def test_a_copy_with_a_clear_corner_is_no_layer():
     copy = np.dstack([scene(), np.full((24, 32), 255, np.uint8)])
     copy[10:12, 4:20, :3], copy[:3, :3, 3] = (120, 40, 160), 0
-    assert np.argwhere(read_hints(copy, (32, 24))[0]).tolist() == [[y, x] for y in (10, 11) for x in range(4, 20)]
+    assert np.argwhere(read_hints(copy, (32, 24))[0]).tolist() == [
+        [y, x] for y in (10, 11) for x in range(4, 20)
+    ]
 
-@pytest.mark.parametrize('opacity, counts', [(.4, True), (.3, True), (.1, False)])
+
+@pytest.mark.parametrize('opacity, counts', [(0.4, True), (0.3, True), (0.1, False)])
 def test_a_soft_brush(opacity, counts):
     soft = layer()
-    soft[..., 3] = soft[..., 3]*opacity
-    if counts: assert read_hints(soft, (40, 20))[0].sum() == 8*16
+    soft[..., 3] = soft[..., 3] * opacity
+    if counts:
+        assert read_hints(soft, (40, 20))[0].sum() == 8 * 16
     else:
-        with pytest.raises(InputError, match='less than a quarter opaque'): read_hints(soft, (40, 20))
+        with pytest.raises(InputError, match='less than a quarter opaque'):
+            read_hints(soft, (40, 20))

@@ -1,4 +1,5 @@
 "Colorizing: L is kept whatever the size, shape and depth; the dials; batches; the backends; the public names; the shipped model."
+
 import os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,22 +12,35 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from colorize.core import InputError, rgb_to_lab
+from colorize.core import InputError
+from colorize.lab import rgb_to_lab
 from colorize.data import open_photo, sample_photos
-from colorize.infer import Colorizer, Guess, colorize, colorize_files, in_batches, paint, small_L
-from colorize.model import load_model, make_model, shipped_model
-from colorize.photos import Photo
+from colorize.albums import colorize_files, in_batches
+from colorize.infer import Colorizer, Guess, colorize, paint, small_L
+from colorize.core import shipped_model
+from colorize.model import load_model, make_model
+from colorize.files import Photo
 
-needs_onnx = pytest.mark.skipif(not (find_spec('onnx') and find_spec('onnxruntime')), reason='no onnx and onnxruntime: pip install "colorize[onnx]"')
+needs_onnx = pytest.mark.skipif(
+    not (find_spec('onnx') and find_spec('onnxruntime')),
+    reason='no onnx and onnxruntime: pip install "colorize[onnx]"',
+)
 chroma = lambda rgb: np.linalg.norm(rgb_to_lab(rgb)[..., 1:], axis=-1)
 
-@pytest.fixture(scope='module')
-def color(): return Colorizer()
 
 @pytest.fixture(scope='module')
-def photo(): return np.asarray(open_photo(sample_photos()[0]).resize((160, 120)))
+def color():
+    return Colorizer()
 
-@pytest.mark.parametrize('shape', [(1, 1), (7, 3), (31, 33), (64, 640), (640, 64), (300, 200), (2, 3000)])
+
+@pytest.fixture(scope='module')
+def photo():
+    return np.asarray(open_photo(sample_photos()[0]).resize((160, 120)))
+
+
+@pytest.mark.parametrize(
+    'shape', [(1, 1), (7, 3), (31, 33), (64, 640), (640, 64), (300, 200), (2, 3000)]
+)
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
 def test_lightness_and_size_are_kept(color, shape, dtype):
     top = np.iinfo(dtype).max
@@ -34,68 +48,132 @@ def test_lightness_and_size_are_kept(color, shape, dtype):
     made = color(gray)
     assert made.shape == (*shape, 3) and made.dtype == dtype
     lightness = lambda x: rgb_to_lab(x)[..., 0]  # OpenCV's, not ours
-    assert np.abs(lightness(made) - lightness(np.dstack([gray]*3))).max() < (1 if dtype == 'uint8' else .1)
+    assert np.abs(lightness(made) - lightness(np.dstack([gray] * 3))).max() < (
+        1 if dtype == 'uint8' else 0.1
+    )
+
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))),
-       arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 4), st.just(4)), elements=st.floats(-200, 200, width=32)), st.floats(0, 1))
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))),
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 4), st.integers(1, 4), st.just(4)),
+        elements=st.floats(-200, 200, width=32),
+    ),
+    st.floats(0, 1),
+)
 def test_no_prediction_however_wild_changes_lightness(pixels, lines, keep):
     lines[..., :2] /= 50
     made = paint(pixels, Guess(lines, *lines.shape[:2], None, lines[..., 0]), keep)
     assert np.abs(rgb_to_lab(made)[..., 0] - rgb_to_lab(pixels)[..., 0]).max() < 1
 
+
 def test_tiles_and_threads_change_nothing(photo):
     rng = np.random.default_rng(0)
-    guess = Guess(rng.normal(0, (.1, .1, 20, 20), (7, 9, 4)).astype(np.float32), 6.5, 8.2, None, small_L(photo))
+    guess = Guess(
+        rng.normal(0, (0.1, 0.1, 20, 20), (7, 9, 4)).astype(np.float32),
+        6.5,
+        8.2,
+        None,
+        small_L(photo),
+    )
     whole = paint(photo, guess, threads=1, tile=10**9)
-    for tile, threads in ((1, 1), (1000, 3), (4096, None)): np.testing.assert_array_equal(paint(photo, guess, tile=tile, threads=threads), whole)
+    for tile, threads in ((1, 1), (1000, 3), (4096, None)):
+        np.testing.assert_array_equal(paint(photo, guess, tile=tile, threads=threads), whole)
+
 
 def test_aspect_is_kept_and_nothing_is_enlarged():
     for h, w in ((100, 1000), (3000, 2000), (10, 20), (4000, 300)):
         got = small_L(np.zeros((h, w), np.uint8)).shape
         assert got[0] <= h and got[1] <= w and min(got) <= 192 and max(got) <= 768
-        if min(h, w) > 100: assert got[1]/got[0] == pytest.approx(w/h, rel=.02)
+        if min(h, w) > 100:
+            assert got[1] / got[0] == pytest.approx(w / h, rel=0.02)
+
 
 def test_only_lightness_is_read(color, photo):
     gray = Image.fromarray(photo).convert('L')
-    assert np.abs(color(np.asarray(gray)).astype(int) - color(np.asarray(gray.convert('RGB')))).max() <= 1
+    assert (
+        np.abs(color(np.asarray(gray)).astype(int) - color(np.asarray(gray.convert('RGB')))).max()
+        <= 1
+    )
+
 
 def test_a_real_photo_gets_colour(color, photo):
     assert chroma(np.asarray(colorize(Image.fromarray(photo).convert('L')))).mean() > 5
 
+
 def test_rotation_flag_is_applied_once(tmp_path):
-    exif = Image.Exif(); exif[0x0112] = 6
-    Image.new('L', (40, 20), 99).save(tmp_path/'a.jpg', exif=exif)
-    assert colorize(tmp_path/'a.jpg').size == (20, 40)
-    out, = colorize_files([tmp_path/'a.jpg'], tmp_path/'out').done
-    with Image.open(out) as im: assert im.size == (20, 40) and im.getexif().get(0x0112, 1) == 1
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('L', (40, 20), 99).save(tmp_path / 'a.jpg', exif=exif)
+    assert colorize(tmp_path / 'a.jpg').size == (20, 40)
+    (out,) = colorize_files([tmp_path / 'a.jpg'], tmp_path / 'out').done
+    with Image.open(out) as im:
+        assert im.size == (20, 40) and im.getexif().get(0x0112, 1) == 1
+
 
 def test_kinds_in_and_out(color, photo):
     rgba = np.dstack([photo, photo[..., 0]])
     made = color(rgba)
     np.testing.assert_array_equal(made[..., 3], rgba[..., 3])
     np.testing.assert_array_equal(made[..., :3], color(photo))
-    assert np.abs(color(photo/255.)*255 - color(photo)).max() < .7 and color(photo.astype(np.float32)/255).dtype == np.float32
-    assert np.abs(color((photo/255.).astype(np.float16))*255. - color(photo)).max() < 4  # 11 bits
-    assert colorize(Image.fromarray(rgba)).mode == 'RGBA' and isinstance(colorize(photo), np.ndarray)
-    for bad in (np.zeros((2, 2), np.int64), np.zeros((0, 3), np.uint8), np.zeros((2, 2, 2), np.uint8), np.full((2, 2), 2.), np.full((2, 2), np.nan)):
-        with pytest.raises(InputError): color(bad)
+    assert (
+        np.abs(color(photo / 255.0) * 255 - color(photo)).max() < 0.7
+        and color(photo.astype(np.float32) / 255).dtype == np.float32
+    )
+    assert (
+        np.abs(color((photo / 255.0).astype(np.float16)) * 255.0 - color(photo)).max() < 4
+    )  # 11 bits
+    assert colorize(Image.fromarray(rgba)).mode == 'RGBA' and isinstance(
+        colorize(photo), np.ndarray
+    )
+    for bad in (
+        np.zeros((2, 2), np.int64),
+        np.zeros((0, 3), np.uint8),
+        np.zeros((2, 2, 2), np.uint8),
+        np.full((2, 2), 2.0),
+        np.full((2, 2), np.nan),
+    ):
+        with pytest.raises(InputError):
+            color(bad)
 
-@pytest.mark.parametrize('dial, value', [('vividness', -.1), ('vividness', 1.1), ('saturation', -1), ('saturation', 9), ('keep_color', 2), ('warmth', 200), ('tint', -101), ('backend', 'jax'), ('device', 'abacus'), ('hints', ['1,2,red'])])
+
+@pytest.mark.parametrize(
+    'dial, value',
+    [
+        ('vividness', -0.1),
+        ('vividness', 1.1),
+        ('saturation', -1),
+        ('saturation', 9),
+        ('keep_color', 2),
+        ('warmth', 200),
+        ('tint', -101),
+        ('backend', 'jax'),
+        ('device', 'abacus'),
+        ('hints', ['1,2,red']),
+    ],
+)
 def test_dials_out_of_range(dial, value):
-    with pytest.raises(InputError): Colorizer(**{dial: value})
+    with pytest.raises(InputError):
+        Colorizer(**{dial: value})
+
 
 def test_dials(color, photo):
     plain = chroma(color(photo)).mean()
     assert chroma(Colorizer(saturation=0)(photo)).max() < 1
-    assert chroma(Colorizer(saturation=.5)(photo)).mean() < .6*plain
+    assert chroma(Colorizer(saturation=0.5)(photo)).mean() < 0.6 * plain
     assert chroma(Colorizer(vividness=0)(photo)).mean() < plain
     assert np.abs(Colorizer(keep_color=1)(photo).astype(int) - photo).max() <= 1
-    half = np.abs(rgb_to_lab(Colorizer(keep_color=.5)(photo)) - (rgb_to_lab(color(photo)) + rgb_to_lab(photo))/2)
+    half = np.abs(
+        rgb_to_lab(Colorizer(keep_color=0.5)(photo))
+        - (rgb_to_lab(color(photo)) + rgb_to_lab(photo)) / 2
+    )
     assert np.median(half) < 1  # the gamut bends the rest
     warm = Colorizer(warmth=40)(photo).astype(int) - color(photo)
     assert warm[..., 0].mean() > 0 > warm[..., 2].mean()
     assert (Colorizer(tint=40)(photo).astype(int) - color(photo))[..., 1].mean() < 0
+
 
 def test_mirror_images_are_averaged():
     "With tta, a mirrored photo has mirrored colours."
@@ -104,123 +182,216 @@ def test_mirror_images_are_averaged():
     assert np.abs(both(photo[:, ::-1])[:, ::-1].astype(int) - both(photo)).max() <= 1
     assert np.abs(Colorizer()(photo[:, ::-1])[:, ::-1].astype(int) - Colorizer()(photo)).max() > 1
 
+
 def test_hints_win_where_they_are(photo):
     gray = np.asarray(Image.fromarray(photo).convert('L'))
     colour = (120, 140, 180)  # pale enough for every lightness
     want = rgb_to_lab(np.uint8([[colour]]))[0, 0, 1:]
     strokes = np.zeros((*gray.shape, 4), np.uint8)
     strokes[18:23, 28:33] = *colour, 255
-    for made in (Colorizer(hints=['30,20,#788cb4'])(gray), Colorizer(strokes=Image.fromarray(strokes))(gray)):
+    for made in (
+        Colorizer(hints=['30,20,#788cb4'])(gray),
+        Colorizer(strokes=Image.fromarray(strokes))(gray),
+    ):
         np.testing.assert_allclose(rgb_to_lab(made)[20, 30, 1:], want, atol=2)
-    with pytest.raises(InputError, match='outside'): Colorizer(hints=['160,0,#ffffff'])(gray)
-    with pytest.raises(InputError, match='pixels'): Colorizer(strokes=Image.new('RGBA', (5, 5)))(gray)
+    with pytest.raises(InputError, match='outside'):
+        Colorizer(hints=['160,0,#ffffff'])(gray)
+    with pytest.raises(InputError, match='pixels'):
+        Colorizer(strokes=Image.new('RGBA', (5, 5)))(gray)
+
 
 def test_threads_may_share_a_colorizer(color, photo):
     photos = [np.roll(photo, k, 0) for k in range(8)]
-    with ThreadPoolExecutor(4) as pool: made = list(pool.map(color, photos))
-    for p, m in zip(photos, made): np.testing.assert_array_equal(m, color(p))
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(color, photos))
+    for p, m in zip(photos, made):
+        np.testing.assert_array_equal(m, color(p))
+
 
 def test_a_map_never_replaces_a_photo(tmp_path):
-    for name in ('a.jpg', 'a_uncertainty.png'): Image.new('L', (20, 20), 99).save(tmp_path/name)
-    before = (tmp_path/'a_uncertainty.png').read_bytes()
-    with pytest.raises(InputError, match='never replaced'): colorize_files(tmp_path, tmp_path, format='webp', uncertainty=True, force=True)
-    summary = colorize_files(tmp_path, tmp_path/'out', uncertainty=True)
+    for name in ('a.jpg', 'a_uncertainty.png'):
+        Image.new('L', (20, 20), 99).save(tmp_path / name)
+    before = (tmp_path / 'a_uncertainty.png').read_bytes()
+    with pytest.raises(InputError, match='never replaced'):
+        colorize_files(tmp_path, tmp_path, format='webp', uncertainty=True, force=True)
+    summary = colorize_files(tmp_path, tmp_path / 'out', uncertainty=True)
     assert len(summary.failed) == 1 and 'would become' in summary.failed[0]
-    with pytest.raises(InputError, match='stdout'): colorize_files(tmp_path/'a.jpg', '-', uncertainty=True)
-    assert (tmp_path/'a_uncertainty.png').read_bytes() == before
-    assert sorted(p.name for p in tmp_path.rglob('*')) == ['a.jpg', 'a.jpg', 'a_uncertainty.png', 'a_uncertainty.png', 'out']
+    with pytest.raises(InputError, match='stdout'):
+        colorize_files(tmp_path / 'a.jpg', '-', uncertainty=True)
+    assert (tmp_path / 'a_uncertainty.png').read_bytes() == before
+    assert sorted(p.name for p in tmp_path.rglob('*')) == [
+        'a.jpg',
+        'a.jpg',
+        'a_uncertainty.png',
+        'a_uncertainty.png',
+        'out',
+    ]
+
 
 def test_a_hint_that_misses_one_photo_does_not_stop_the_others(tmp_path):
-    for name, size in (('a.png', (30, 20)), ('b.png', (7, 3)), ('c.png', (30, 20))): Image.new('L', size, 99).save(tmp_path/name)
-    made = colorize_files(tmp_path, tmp_path/'out', hints='20,10,#aa3311')
-    assert [p.name for p in made.done] == ['a.png', 'c.png'] and len(made.failed) == 1 and 'outside' in made.failed[0]
+    for name, size in (('a.png', (30, 20)), ('b.png', (7, 3)), ('c.png', (30, 20))):
+        Image.new('L', size, 99).save(tmp_path / name)
+    made = colorize_files(tmp_path, tmp_path / 'out', hints='20,10,#aa3311')
+    assert (
+        [p.name for p in made.done] == ['a.png', 'c.png']
+        and len(made.failed) == 1
+        and 'outside' in made.failed[0]
+    )
+
 
 @dataclass
 class Spy:
     "A Colorizer that remembers its batches."
+
     color: Colorizer
-    def __post_init__(self): self.short, self.seen = self.color.short, []
-    def guess(self, small): self.seen.append(len(small)); return self.color.guess(small)
+
+    def __post_init__(self):
+        self.short, self.seen = self.color.short, []
+
+    def guess(self, small):
+        self.seen.append(len(small))
+        return self.color.guess(small)
+
 
 def test_batches_hold_photos_of_one_padded_size(color):
     sizes = [(40, 60), (60, 40), (40, 60), (41, 59), (60, 40), (40, 60), (40, 60), (200, 40)]
-    photos = [(k, Photo(np.full(s, 10*k, np.uint8))) for k, s in enumerate(sizes)]
+    photos = [(k, Photo(np.full(s, 10 * k, np.uint8))) for k, s in enumerate(sizes)]
     spy = Spy(color)
     got = list(in_batches(iter(photos), spy, batch=4))
     assert sorted(k for k, *_ in got) == list(range(8)) and sorted(spy.seen) == [1, 3, 4]
-    for _, photo, guess in got: np.testing.assert_allclose(guess.lines, color.guess([small_L(photo.pixels)])[0].lines, atol=.01)
+    for _, photo, guess in got:
+        np.testing.assert_allclose(
+            guess.lines, color.guess([small_L(photo.pixels)])[0].lines, atol=0.01
+        )
+
 
 def test_large_photos_do_not_wait_for_company(color):
     spy = Spy(color)
-    steps = in_batches(((k, Photo(np.zeros((40 + 40*k, 60), np.uint8))) for k in range(5)), spy, megapixels=.001)
+    steps = in_batches(
+        ((k, Photo(np.zeros((40 + 40 * k, 60), np.uint8))) for k in range(5)), spy, megapixels=0.001
+    )
     assert next(steps)[0] == 0 and spy.seen == [1]
+
 
 def test_regression_models_have_no_dial_for_doubt(photo, tmp_path):
     net = make_model('l1', encoder='classic').eval()
     assert Colorizer(net)(photo).shape == photo.shape
-    with pytest.raises(InputError, match='no vividness'): Colorizer(net, vividness=.5)
-    with pytest.raises(InputError, match='how sure'): colorize_files([sample_photos()[0]], tmp_path/'x.png', net, uncertainty=True)
+    with pytest.raises(InputError, match='no vividness'):
+        Colorizer(net, vividness=0.5)
+    with pytest.raises(InputError, match='how sure'):
+        colorize_files([sample_photos()[0]], tmp_path / 'x.png', net, uncertainty=True)
+
 
 def test_two_photos_of_one_name_do_not_overwrite_each_other(tmp_path):
-    for d in 'ab': (tmp_path/d).mkdir(); Image.new('L', (8, 8)).save(tmp_path/d/'same.png')
-    summary = colorize_files([tmp_path/d/'same.png' for d in 'ab'], tmp_path/'out')
-    assert summary.done == [tmp_path/'out'/'same.png'] and len(summary.failed) == 1
+    for d in 'ab':
+        (tmp_path / d).mkdir()
+        Image.new('L', (8, 8)).save(tmp_path / d / 'same.png')
+    summary = colorize_files([tmp_path / d / 'same.png' for d in 'ab'], tmp_path / 'out')
+    assert summary.done == [tmp_path / 'out' / 'same.png'] and len(summary.failed) == 1
+
 
 def test_the_same_files_twice(tmp_path):
     "No time, no chance: equal bytes."
-    for k in range(3): Image.fromarray(np.random.default_rng(k).integers(0, 256, (40 + k, 50), dtype=np.uint8)).save(tmp_path/f'{k}.jpg')
-    first, second = (colorize_files([str(tmp_path/'*.jpg')], tmp_path/out, uncertainty=True).done for out in 'ab')
+    for k in range(3):
+        Image.fromarray(
+            np.random.default_rng(k).integers(0, 256, (40 + k, 50), dtype=np.uint8)
+        ).save(tmp_path / f'{k}.jpg')
+    first, second = (
+        colorize_files([str(tmp_path / '*.jpg')], tmp_path / out, uncertainty=True).done
+        for out in 'ab'
+    )
     assert len(first) == 3 and [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
-    assert [(tmp_path/'a'/p.name).read_bytes() for p in (tmp_path/'b').glob('*_uncertainty.png')] == [p.read_bytes() for p in (tmp_path/'b').glob('*_uncertainty.png')]
+    assert [
+        (tmp_path / 'a' / p.name).read_bytes() for p in (tmp_path / 'b').glob('*_uncertainty.png')
+    ] == [p.read_bytes() for p in (tmp_path / 'b').glob('*_uncertainty.png')]
 
-def python(code, cwd, *args): return subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *map(str, args)], cwd=cwd, capture_output=True, text=True, check=True).stdout.strip()
+
+def python(code, cwd, *args):
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code, *map(str, args)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
 
 def test_hundred_megapixels_within_three_gigabytes(tmp_path):
-    Image.effect_noise((2500, 2500), 90).resize((10000, 10000)).convert('RGB').save(tmp_path/'scan.jpg', quality=70)
-    code = ('from colorize.infer import colorize_files; print(colorize_files(["scan.jpg"], "out.jpg").done[0]);'
-            'print(next(l.split()[1] for l in open("/proc/self/status") if l.startswith("VmHWM")))')
-    if not Path('/proc/self/status').exists(): pytest.skip('peak memory is read from /proc')
+    Image.effect_noise((2500, 2500), 90).resize((10000, 10000)).convert('RGB').save(
+        tmp_path / 'scan.jpg', quality=70
+    )
+    code = (
+        'from colorize.infer import colorize_files; print(colorize_files(["scan.jpg"], "out.jpg").done[0]);'
+        'print(next(l.split()[1] for l in open("/proc/self/status") if l.startswith("VmHWM")))'
+    )
+    if not Path('/proc/self/status').exists():
+        pytest.skip('peak memory is read from /proc')
     made, peak = python(code, tmp_path).splitlines()
-    with Image.open(tmp_path/made) as im: assert im.size == (10000, 10000)
+    with Image.open(tmp_path / made) as im:
+        assert im.size == (10000, 10000)
     assert int(peak) < 3e6
+
 
 @needs_onnx
 def test_onnx_needs_no_torch(tmp_path, photo):
     from colorize.export import export_onnx
-    Image.fromarray(photo).save(tmp_path/'in.png')
-    export_onnx(None, tmp_path/'m.onnx')
-    code = ('import sys; sys.modules.update(dict.fromkeys(["torch", "torchvision", "timm", "fastai", "matplotlib"]))\n'
-            'from colorize.cli import app; app("image in.png -o out.png --backend onnx --path-trained-model m.onnx --uncertainty --warmth 10 --hint 3,3,#3040a0".split())')
+
+    Image.fromarray(photo).save(tmp_path / 'in.png')
+    export_onnx(None, tmp_path / 'm.onnx')
+    code = (
+        'import sys; sys.modules.update(dict.fromkeys(["torch", "torchvision", "timm", "fastai", "matplotlib"]))\n'
+        'from colorize.cli import app; app("image in.png -o out.png --backend onnx --path-trained-model m.onnx --uncertainty --warmth 10 --hint 3,3,#3040a0".split())'
+    )
     assert python(code, tmp_path) == 'out.png'
     want = Colorizer(warmth=10, hints=['3,3,#3040a0'])(photo)
-    assert np.abs(np.asarray(Image.open(tmp_path/'out.png')).astype(int) - want).max() <= 1
-    assert Image.open(tmp_path/'out_uncertainty.png').size == (160, 120)
+    assert np.abs(np.asarray(Image.open(tmp_path / 'out.png')).astype(int) - want).max() <= 1
+    assert Image.open(tmp_path / 'out_uncertainty.png').size == (160, 120)
+
 
 def test_without_torch_a_sentence(tmp_path):
-    code = ('import sys; sys.modules.update(dict.fromkeys(["torch", "timm"]))\nfrom colorize import colorize; import numpy as np\n'
-            'try: colorize(np.zeros((8, 8), np.uint8))\nexcept ValueError as e: print(e)')
+    code = (
+        'import sys; sys.modules.update(dict.fromkeys(["torch", "timm"]))\nfrom colorize import colorize; import numpy as np\n'
+        'try: colorize(np.zeros((8, 8), np.uint8))\nexcept ValueError as e: print(e)'
+    )
     assert 'use the backend onnx' in python(code, tmp_path)
+
 
 @needs_onnx
 def test_bad_onnx_files(tmp_path):
-    (tmp_path/'text.onnx').write_text('no model')
-    with pytest.raises(InputError, match='no ONNX model of colorize'): Colorizer(tmp_path/'text.onnx')
-    with pytest.raises(InputError, match='no ONNX model at'): Colorizer(tmp_path/'none.onnx')
-    with pytest.raises(InputError, match='CPU'): Colorizer(tmp_path/'none.onnx', 'gpu')
+    (tmp_path / 'text.onnx').write_text('no model')
+    with pytest.raises(InputError, match='no ONNX model of colorize'):
+        Colorizer(tmp_path / 'text.onnx')
+    with pytest.raises(InputError, match='no ONNX model at'):
+        Colorizer(tmp_path / 'none.onnx')
+    with pytest.raises(InputError, match='CPU'):
+        Colorizer(tmp_path / 'none.onnx', 'gpu')
+
 
 def test_the_shipped_model_is_small_and_says_where_it_came_from():
     assert shipped_model().stat().st_size < 13e6
-    assert {'loss', 'encoder', 'vividness', 'photos', 'epochs', 'seed', 'sha256'} <= load_model().meta.keys()
+    assert {
+        'loss',
+        'encoder',
+        'vividness',
+        'photos',
+        'epochs',
+        'seed',
+        'sha256',
+    } <= load_model().meta.keys()
+
 
 def test_public_names_from_any_folder(tmp_path):
-    code = ('from colorize import load_model, colorize, temperature; from PIL import Image; im = Image.new("L", (20, 10), 128);'
-            'net = load_model(); print(temperature(colorize(im, net), warmth=30).size)')
+    code = (
+        'from colorize import load_model, colorize, temperature; from PIL import Image; im = Image.new("L", (20, 10), 128);'
+        'net = load_model(); print(temperature(colorize(im, net), warmth=30).size)'
+    )
     assert python(code, tmp_path) == '(20, 10)'
+
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork here')
 def test_forked_processes_go_on(tmp_path):
     "torch's threads stay behind in the parent: without them a child would wait for ever."
-    (tmp_path/'a.py').write_text("""
+    (tmp_path / 'a.py').write_text("""
 import multiprocessing, numpy as np
 from colorize import colorize
 gray = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
@@ -231,5 +402,7 @@ if __name__ == '__main__':
         print([bool(np.abs(first.astype(int) - again).max() <= 1) for again in pool.map(work, range(3))])
 """)
     env = {k: v for k, v in os.environ.items() if k != 'OMP_NUM_THREADS'}
-    result = subprocess.run([sys.executable, tmp_path/'a.py'], capture_output=True, text=True, timeout=120, env=env)
+    result = subprocess.run(
+        [sys.executable, tmp_path / 'a.py'], capture_output=True, text=True, timeout=120, env=env
+    )
     assert result.stdout == '[True, True, True]\n', result.stderr

@@ -1,4 +1,5 @@
 "Photo files in and out: every kind of file, every kind of damage, and nothing lost on the way."
+
 import errno, io, os, random, signal, struct, subprocess, sys, threading, time, warnings, zlib
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,181 +13,454 @@ import tifffile
 from PIL import Image, ImageCms, features
 
 from colorize import photos
-from colorize.core import InputError, srgb_to_linear
-from colorize.photos import Photo, as_photo, find_photos, plan, read_photo, run_jobs, srgb_profile, write_photo
+from colorize.core import InputError
+from colorize.lab import srgb_to_linear
+from colorize.files import Photo, as_photo, read_photo, srgb_profile, write_photo
+from colorize.jobs import find_photos, plan, run_jobs
 
 heif = pytest.mark.skipif(not photos._has_heif(write=True), reason='no pillow-heif that writes')
-FORMATS = ['jpg', 'png', 'tif', 'webp', 'bmp', pytest.param('avif', marks=pytest.mark.skipif(not features.check('avif'), reason='no AVIF')), pytest.param('heic', marks=heif)]
+FORMATS = [
+    'jpg',
+    'png',
+    'tif',
+    'webp',
+    'bmp',
+    pytest.param('avif', marks=pytest.mark.skipif(not features.check('avif'), reason='no AVIF')),
+    pytest.param('heic', marks=heif),
+]
+
 
 def smooth(h=18, w=26, bits=8):
     "Colours that no JPEG spoils, and no two corners alike."
-    y, x = np.mgrid[:h, :w]/max(h, w)
-    rgb = np.stack([.1 + .8*x, .2 + .6*y, .9 - .5*x - .3*y], -1)
-    return np.rint(rgb*(2**bits - 1)).astype(f'uint{bits}')
+    y, x = np.mgrid[:h, :w] / max(h, w)
+    rgb = np.stack([0.1 + 0.8 * x, 0.2 + 0.6 * y, 0.9 - 0.5 * x - 0.3 * y], -1)
+    return np.rint(rgb * (2**bits - 1)).astype(f'uint{bits}')
+
 
 RGB, RGB16 = smooth(), smooth(bits=16)
 gray = lambda a: np.ascontiguousarray(a[..., 0])
 
+
 def exif(turn=None, **text):
     e = Image.Exif()
-    if turn: e[0x0112] = turn
-    if text: e[271] = text['make']
+    if turn:
+        e[0x0112] = turn
+    if text:
+        e[271] = text['make']
     return e
+
 
 def data(im, kind='PNG', **options):
     f = io.BytesIO()
     im.save(f, kind, **options)
     return f.getvalue()
 
+
 def refused(part, f, *args, **kwargs):
-    with pytest.raises(InputError, match=part) as e: f(*args, **kwargs)
+    with pytest.raises(InputError, match=part) as e:
+        f(*args, **kwargs)
     assert '\n' not in str(e.value) and str(e.value).endswith('.')
     return str(e.value)
 
+
 # ---- every mode
+
 
 def palette(transparency=None, a=RGB):
     im = Image.fromarray(a).quantize(16)
-    if transparency is not None: im.info['transparency'] = transparency
+    if transparency is not None:
+        im.info['transparency'] = transparency
     return im
 
+
 MODES = {
-    '1': (Image.fromarray(gray(RGB)).convert('1'), 'PNG', 2, False), 'L': (Image.fromarray(gray(RGB)), 'PNG', 2, False),
-    'LA': (Image.fromarray(gray(RGB)).convert('LA'), 'PNG', 2, True), 'P': (palette(), 'PNG', 3, False),
-    'P transparent': (palette(3), 'PNG', 3, True), 'P alphas': (palette(bytes(range(0, 256, 16))), 'PNG', 3, True), 'PA': (palette().convert('PA'), 'TIFF', 3, True),
-    'RGB': (Image.fromarray(RGB), 'PNG', 3, False), 'RGBA': (Image.fromarray(RGB).convert('RGBA'), 'PNG', 3, True), 'CMYK': (Image.fromarray(RGB).convert('CMYK'), 'TIFF', 3, False),
-    'CMYK jpg': (Image.fromarray(RGB).convert('CMYK'), 'JPEG', 3, False), 'YCbCr': (Image.fromarray(RGB).convert('YCbCr'), 'JPEG', 3, False), 'GIF': (palette(3), 'GIF', 3, True),
-    'LAB': (ImageCms.profileToProfile(Image.fromarray(RGB), ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB'), outputMode='LAB'), 'TIFF', 3, False),
-    'bmp': (Image.fromarray(RGB), 'BMP', 3, False), 'white is zero': (Image.fromarray(gray(RGB)), 'TIFF', 2, False),
+    '1': (Image.fromarray(gray(RGB)).convert('1'), 'PNG', 2, False),
+    'L': (Image.fromarray(gray(RGB)), 'PNG', 2, False),
+    'LA': (Image.fromarray(gray(RGB)).convert('LA'), 'PNG', 2, True),
+    'P': (palette(), 'PNG', 3, False),
+    'P transparent': (palette(3), 'PNG', 3, True),
+    'P alphas': (palette(bytes(range(0, 256, 16))), 'PNG', 3, True),
+    'PA': (palette().convert('PA'), 'TIFF', 3, True),
+    'RGB': (Image.fromarray(RGB), 'PNG', 3, False),
+    'RGBA': (Image.fromarray(RGB).convert('RGBA'), 'PNG', 3, True),
+    'CMYK': (Image.fromarray(RGB).convert('CMYK'), 'TIFF', 3, False),
+    'CMYK jpg': (Image.fromarray(RGB).convert('CMYK'), 'JPEG', 3, False),
+    'YCbCr': (Image.fromarray(RGB).convert('YCbCr'), 'JPEG', 3, False),
+    'GIF': (palette(3), 'GIF', 3, True),
+    'LAB': (
+        ImageCms.profileToProfile(
+            Image.fromarray(RGB),
+            ImageCms.createProfile('sRGB'),
+            ImageCms.createProfile('LAB'),
+            outputMode='LAB',
+        ),
+        'TIFF',
+        3,
+        False,
+    ),
+    'bmp': (Image.fromarray(RGB), 'BMP', 3, False),
+    'white is zero': (Image.fromarray(gray(RGB)), 'TIFF', 2, False),
 }
+
 
 @pytest.mark.parametrize('name', MODES)
 def test_modes(name):
     im, kind, ndim, alpha = MODES[name]
     stored = data(im, kind, **(dict(tiffinfo={262: 0}) if name == 'white is zero' else {}))
     for photo in (read_photo(stored), as_photo(im)):
-        assert photo.pixels.ndim == ndim and (photo.alpha is not None) == alpha and photo.pixels.dtype == np.uint8
-        assert photo.pixels.flags.c_contiguous and photo.rgb8.shape == RGB.shape and photo.rgb8.dtype == np.uint8
+        assert (
+            photo.pixels.ndim == ndim
+            and (photo.alpha is not None) == alpha
+            and photo.pixels.dtype == np.uint8
+        )
+        assert (
+            photo.pixels.flags.c_contiguous
+            and photo.rgb8.shape == RGB.shape
+            and photo.rgb8.dtype == np.uint8
+        )
         true = np.repeat(RGB[..., :1], 3, -1) if ndim == 2 else RGB
         solid = slice(None) if photo.alpha is None else photo.alpha == photo.alpha.max()
         assert np.abs(photo.rgb8.astype(int) - true)[solid].mean() < (130 if name == '1' else 12)
     assert read_photo(stored).format == dict(GIF='PNG').get(kind, kind)
 
-def test_transparent_colour_of_gray_and_rgb():
-    for im, key in ((Image.fromarray(gray(RGB)), int(RGB[0, 0, 0])), (Image.fromarray(RGB), tuple(int(v) for v in RGB[0, 0])), (Image.fromarray(gray(RGB)).convert('1'), 255)):
-        photo = read_photo(data(im, transparency=key))
-        assert photo.alpha[0, 0] == (0 if im.mode != '1' else 255*(photo.pixels[0, 0] != 255)) and photo.alpha.max() == 255
 
-@pytest.mark.parametrize('a', [gray(RGB16), RGB16, np.dstack([RGB16, gray(RGB16)])], ids=['gray', 'rgb', 'rgba'])
-@pytest.mark.parametrize('kind', ['png', 'tif', 'tif zlib', 'tif big-endian', 'tif tiles', 'tif planes', 'tif white is zero', 'cv2 tif'])
+def test_transparent_colour_of_gray_and_rgb():
+    for im, key in (
+        (Image.fromarray(gray(RGB)), int(RGB[0, 0, 0])),
+        (Image.fromarray(RGB), tuple(int(v) for v in RGB[0, 0])),
+        (Image.fromarray(gray(RGB)).convert('1'), 255),
+    ):
+        photo = read_photo(data(im, transparency=key))
+        assert (
+            photo.alpha[0, 0] == (0 if im.mode != '1' else 255 * (photo.pixels[0, 0] != 255))
+            and photo.alpha.max() == 255
+        )
+
+
+@pytest.mark.parametrize(
+    'a', [gray(RGB16), RGB16, np.dstack([RGB16, gray(RGB16)])], ids=['gray', 'rgb', 'rgba']
+)
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'png',
+        'tif',
+        'tif zlib',
+        'tif big-endian',
+        'tif tiles',
+        'tif planes',
+        'tif white is zero',
+        'cv2 tif',
+    ],
+)
 def test_sixteen_bits(a, kind):
-    options, n = {'tif zlib': dict(compression='zlib', predictor=True), 'tif big-endian': dict(byteorder='>'), 'tif tiles': dict(tile=(16, 16)), 'tif planes': dict(planarconfig='separate'), 'tif white is zero': dict(photometric='miniswhite')}.get(kind, {}), a.shape[2:] or (1,)
-    if n[0] == 1 and kind == 'tif planes' or n[0] > 1 and 'white' in kind: return
+    options, n = (
+        {
+            'tif zlib': dict(compression='zlib', predictor=True),
+            'tif big-endian': dict(byteorder='>'),
+            'tif tiles': dict(tile=(16, 16)),
+            'tif planes': dict(planarconfig='separate'),
+            'tif white is zero': dict(photometric='miniswhite'),
+        }.get(kind, {}),
+        a.shape[2:] or (1,),
+    )
+    if n[0] == 1 and kind == 'tif planes' or n[0] > 1 and 'white' in kind:
+        return
     f = io.BytesIO()
-    if kind in ('png', 'cv2 tif'): f.write(cv2.imencode('.png' if kind == 'png' else '.tiff', a if a.ndim == 2 else cv2.cvtColor(a, cv2.COLOR_RGB2BGR if n == (3,) else cv2.COLOR_RGBA2BGRA))[1].data)
-    else: tifffile.imwrite(f, np.moveaxis(a, -1, 0) if 'planes' in kind else 65535 - a if 'white' in kind else a, **dict(photometric='minisblack' if a.ndim == 2 else 'rgb', extrasamples=['unassalpha'] if n == (4,) else None) | options)
+    if kind in ('png', 'cv2 tif'):
+        f.write(
+            cv2.imencode(
+                '.png' if kind == 'png' else '.tiff',
+                a
+                if a.ndim == 2
+                else cv2.cvtColor(a, cv2.COLOR_RGB2BGR if n == (3,) else cv2.COLOR_RGBA2BGRA),
+            )[1].data
+        )
+    else:
+        tifffile.imwrite(
+            f,
+            np.moveaxis(a, -1, 0) if 'planes' in kind else 65535 - a if 'white' in kind else a,
+            **dict(
+                photometric='minisblack' if a.ndim == 2 else 'rgb',
+                extrasamples=['unassalpha'] if n == (4,) else None,
+            )
+            | options,
+        )
     photo = read_photo(f.getvalue())
     assert photo.pixels.dtype == np.uint16 and photo.notes == []
     np.testing.assert_array_equal(photo.pixels, a if a.ndim == 2 else a[..., :3])
-    if n == (4,): np.testing.assert_array_equal(photo.alpha, a[..., 3])
-    np.testing.assert_allclose(photo.rgb8.astype(int), np.rint((a if a.ndim == 3 else np.dstack([a]*3))[..., :3]/257), atol=0)
+    if n == (4,):
+        np.testing.assert_array_equal(photo.alpha, a[..., 3])
+    np.testing.assert_allclose(
+        photo.rgb8.astype(int),
+        np.rint((a if a.ndim == 3 else np.dstack([a] * 3))[..., :3] / 257),
+        atol=0,
+    )
 
-def png16(a, colour, extra=b''): # kinds that no library writes
-    chunk = lambda kind, body: struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+
+def png16(a, colour, extra=b''):  # kinds that no library writes
+    chunk = lambda kind, body: (
+        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+    )
     rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in a)
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>2I5B', a.shape[1], a.shape[0], 16, colour, 0, 0, 0)) + (chunk(b'tRNS', extra) if extra else b'') + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', struct.pack('>2I5B', a.shape[1], a.shape[0], 16, colour, 0, 0, 0))
+        + (chunk(b'tRNS', extra) if extra else b'')
+        + chunk(b'IDAT', zlib.compress(rows))
+        + chunk(b'IEND', b'')
+    )
+
 
 def test_sixteen_bits_see_through():
     photo = read_photo(png16(RGB16[..., :2], 4))
-    assert np.array_equal(photo.pixels, np.repeat(RGB16[..., :1], 3, -1)) and np.array_equal(photo.alpha, RGB16[..., 1])
+    assert np.array_equal(photo.pixels, np.repeat(RGB16[..., :1], 3, -1)) and np.array_equal(
+        photo.alpha, RGB16[..., 1]
+    )
     photo = read_photo(png16(RGB16, 2, struct.pack('>3H', *RGB16[3, 4])))
     assert np.array_equal(photo.pixels, RGB16) and photo.alpha.dtype == np.uint16
-    assert photo.alpha[3, 4] == 0 and (photo.alpha == 0).sum() == (RGB16 == RGB16[3, 4]).all(-1).sum()
+    assert (
+        photo.alpha[3, 4] == 0 and (photo.alpha == 0).sum() == (RGB16 == RGB16[3, 4]).all(-1).sum()
+    )
+
 
 def test_sixteen_bits_that_are_cut_are_told():
     f = io.BytesIO()
     tifffile.imwrite(f, np.dstack([RGB16, gray(RGB16)]), photometric='separated')
     assert 'Its 16 bits could only be read as 8.' in read_photo(f.getvalue()).notes
 
+
 def test_whole_numbers_and_floats():
     i = Image.fromarray(gray(RGB16).astype(np.int32))
     assert i.mode == 'I'
-    for photo in (as_photo(i), read_photo(data(i, 'TIFF'))): np.testing.assert_array_equal(photo.pixels, gray(RGB16))
-    refused('do not fit 16 bits', read_photo, data(Image.fromarray(gray(RGB16).astype(np.int32) + 30000), 'TIFF'))
+    for photo in (as_photo(i), read_photo(data(i, 'TIFF'))):
+        np.testing.assert_array_equal(photo.pixels, gray(RGB16))
+    refused(
+        'do not fit 16 bits',
+        read_photo,
+        data(Image.fromarray(gray(RGB16).astype(np.int32) + 30000), 'TIFF'),
+    )
     refused('floating', read_photo, data(Image.fromarray(gray(RGB16).astype(np.float32)), 'TIFF'))
     refused('mode F', as_photo, Image.new('F', (3, 3)))
 
+
 def test_arrays():
-    for a, shape, alpha in ((RGB, RGB.shape, False), (gray(RGB), RGB.shape[:2], False), (np.dstack([RGB16, RGB16[..., 0]]), RGB.shape, True)):
+    for a, shape, alpha in (
+        (RGB, RGB.shape, False),
+        (gray(RGB), RGB.shape[:2], False),
+        (np.dstack([RGB16, RGB16[..., 0]]), RGB.shape, True),
+    ):
         photo = as_photo(a)
-        assert photo.pixels.shape == shape and photo.pixels.dtype == a.dtype and (photo.alpha is not None) == alpha and as_photo(photo) is photo
-    for bad, part in ((RGB/255, 'float64'), (RGB[..., :2], 'shape'), (RGB[:0], 'shape'), (RGB[None], 'shape')): refused(part, as_photo, bad)
-    assert (as_photo(RGB16).image.mode, as_photo(np.dstack([RGB, gray(RGB)])).image.mode, as_photo(gray(RGB)).image.mode) == ('RGB', 'RGBA', 'L')
+        assert (
+            photo.pixels.shape == shape
+            and photo.pixels.dtype == a.dtype
+            and (photo.alpha is not None) == alpha
+            and as_photo(photo) is photo
+        )
+    for bad, part in (
+        (RGB / 255, 'float64'),
+        (RGB[..., :2], 'shape'),
+        (RGB[:0], 'shape'),
+        (RGB[None], 'shape'),
+    ):
+        refused(part, as_photo, bad)
+    assert (
+        as_photo(RGB16).image.mode,
+        as_photo(np.dstack([RGB, gray(RGB)])).image.mode,
+        as_photo(gray(RGB)).image.mode,
+    ) == ('RGB', 'RGBA', 'L')
+
 
 # ---- upright, once
 
+
 @pytest.mark.parametrize('turn', range(1, 9))
-@pytest.mark.parametrize('kind', ['png', 'tif', 'tif lzw', 'webp', 'jpg', 'avif', 'heic', 'png16', 'png16 gray', 'tif16', 'tif16 gray'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'png',
+        'tif',
+        'tif lzw',
+        'webp',
+        'jpg',
+        'avif',
+        'heic',
+        'png16',
+        'png16 gray',
+        'tif16',
+        'tif16 gray',
+    ],
+)
 def test_upright(turn, kind, tmp_path):
     back = {5: 5, 6: 8, 7: 7, 8: 6}.get(turn, turn)  # what undoes the turn
-    a = {'png16': RGB16, 'tif16': RGB16, 'png16 gray': gray(RGB16), 'tif16 gray': gray(RGB16)}.get(kind, RGB)
-    if kind == 'avif' and not features.check('avif') or kind == 'heic' and not photos._has_heif(write=True): pytest.skip('not built in')
+    a = {'png16': RGB16, 'tif16': RGB16, 'png16 gray': gray(RGB16), 'tif16 gray': gray(RGB16)}.get(
+        kind, RGB
+    )
+    if (
+        kind == 'avif'
+        and not features.check('avif')
+        or kind == 'heic'
+        and not photos._has_heif(write=True)
+    ):
+        pytest.skip('not built in')
     stored = photos._upright(a, back)
     e = exif(turn, make='Camera')
-    if kind.startswith('png16'): raw = photos._png(stored if a.ndim == 2 else cv2.cvtColor(stored, cv2.COLOR_RGB2BGR), dict(exif=e.tobytes()))
+    if kind.startswith('png16'):
+        raw = photos._png(
+            stored if a.ndim == 2 else cv2.cvtColor(stored, cv2.COLOR_RGB2BGR),
+            dict(exif=e.tobytes()),
+        )
     elif kind.startswith('tif16'):
         f = io.BytesIO()
-        tifffile.imwrite(f, stored, photometric='rgb' if a.ndim == 3 else 'minisblack', extratags=[(274, 'H', 1, turn), (271, 's', 0, 'Camera')])
+        tifffile.imwrite(
+            f,
+            stored,
+            photometric='rgb' if a.ndim == 3 else 'minisblack',
+            extratags=[(274, 'H', 1, turn), (271, 's', 0, 'Camera')],
+        )
         raw = f.getvalue()
-    else: raw = data(Image.fromarray(stored), {'tif lzw': 'TIFF', 'tif': 'TIFF', 'jpg': 'JPEG', 'heic': 'HEIF'}.get(kind, kind.upper()), exif=e.tobytes(), **dict(webp=dict(lossless=True), jpg=dict(quality=100, subsampling=0)).get(kind, {}) | (dict(compression='tiff_lzw') if kind == 'tif lzw' else {}))
+    else:
+        raw = data(
+            Image.fromarray(stored),
+            {'tif lzw': 'TIFF', 'tif': 'TIFF', 'jpg': 'JPEG', 'heic': 'HEIF'}.get(
+                kind, kind.upper()
+            ),
+            exif=e.tobytes(),
+            **dict(webp=dict(lossless=True), jpg=dict(quality=100, subsampling=0)).get(kind, {})
+            | (dict(compression='tiff_lzw') if kind == 'tif lzw' else {}),
+        )
     photo = read_photo(raw)
-    np.testing.assert_allclose(photo.pixels.astype(int), a, atol=dict(jpg=6, avif=20, heic=20).get(kind, 0))
-    out = tmp_path/'out.png'
+    np.testing.assert_allclose(
+        photo.pixels.astype(int), a, atol=dict(jpg=6, avif=20, heic=20).get(kind, 0)
+    )
+    out = tmp_path / 'out.png'
     write_photo(photo, out)  # and it is not turned again
     assert np.array_equal(read_photo(out).pixels, photo.pixels)
-    with Image.open(out) as im: assert im.getexif().get(0x0112) is None and im.getexif()[271] == 'Camera'
+    with Image.open(out) as im:
+        assert im.getexif().get(0x0112) is None and im.getexif()[271] == 'Camera'
+
 
 def test_orientation_in_xmp_only():
     xmp = b'<x:xmpmeta xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
-    photo = read_photo(data(Image.fromarray(photos._upright(RGB, 8)), 'WEBP', lossless=True, xmp=xmp))
+    photo = read_photo(
+        data(Image.fromarray(photos._upright(RGB, 8)), 'WEBP', lossless=True, xmp=xmp)
+    )
     assert np.array_equal(photo.pixels, RGB) and b'Orientation' not in photo.info['xmp']
 
+
 def test_damaged_exif_is_left_out():
-    for bad in (b'Exif\0\0II*\0\x08\0\0\0\xff\xff' + b'\xff'*40, b'Exif\0\0XX', b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04abc\0\0\0\0\0'):
+    for bad in (
+        b'Exif\0\0II*\0\x08\0\0\0\xff\xff' + b'\xff' * 40,
+        b'Exif\0\0XX',
+        b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04abc\0\0\0\0\0',
+    ):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             photo = read_photo(data(Image.fromarray(RGB), 'JPEG', exif=bad))
         assert photo.pixels.shape == RGB.shape
 
+
 # ---- colour profiles
+
 
 def icc(space, tags, pcs=b'XYZ '):
     "A small ICC profile of these tags."
-    tags, at, body, table = {b'desc': b'desc\0\0\0\0\0\0\0\x05made\0' + bytes(78), b'wtpt': b'XYZ ' + struct.pack('>4x3i', 63190, 65536, 54061)} | tags, 132 + 12*(len(tags) + 2), b'', b''
+    tags, at, body, table = (
+        {
+            b'desc': b'desc\0\0\0\0\0\0\0\x05made\0' + bytes(78),
+            b'wtpt': b'XYZ ' + struct.pack('>4x3i', 63190, 65536, 54061),
+        }
+        | tags,
+        132 + 12 * (len(tags) + 2),
+        b'',
+        b'',
+    )
     for name, value in tags.items():
         value += bytes(-len(value) % 4)
         table += name + struct.pack('>2I', at + len(body), len(value))
         body += value
     kind = b'prtr' if space in (b'CMYK',) else b'mntr'
-    head = struct.pack('>I4xI4s4s4s12s4s4xI', at + len(body), 0x02400000, kind, space, pcs, struct.pack('>6H', 2000, 1, 1, 0, 0, 0), b'acsp', 0)
-    return (head.ljust(68, b'\0') + struct.pack('>3i', 63190, 65536, 54061)).ljust(128, b'\0') + struct.pack('>I', len(tags)) + table + body
+    head = struct.pack(
+        '>I4xI4s4s4s12s4s4xI',
+        at + len(body),
+        0x02400000,
+        kind,
+        space,
+        pcs,
+        struct.pack('>6H', 2000, 1, 1, 0, 0, 0),
+        b'acsp',
+        0,
+    )
+    return (
+        (head.ljust(68, b'\0') + struct.pack('>3i', 63190, 65536, 54061)).ljust(128, b'\0')
+        + struct.pack('>I', len(tags))
+        + table
+        + body
+    )
 
-def curv(*values): return b'curv' + struct.pack(f'>4xI{len(values)}H', len(values), *values)
-def para(kind, *values): return b'para' + struct.pack(f'>4xHxx{len(values)}i', kind, *(round(v*65536) for v in values))
-def xyz(*v): return b'XYZ ' + struct.pack('>4x3i', *(round(x*65536) for x in v))
 
-ADOBE = dict(rXYZ=(.60974, .31111, .01947), gXYZ=(.20528, .62567, .06087), bXYZ=(.14919, .06322, .74457))
-CURVES = {'gamma': curv(round(2.2*256)), 'linear': curv(), 'table': curv(*(round(65535*(i/255)**1.8) for i in range(256))), 'para 0': para(0, 2.2), 'para 1': para(1, 2.4, 1.1, -.1),
-          'para 3': para(3, 2.4, 1/1.055, .055/1.055, 1/12.92, .04045), 'para 4': para(4, 2.4, 1/1.055, .055/1.055, 1/12.92, .04045, 0, 0)}
+def curv(*values):
+    return b'curv' + struct.pack(f'>4xI{len(values)}H', len(values), *values)
 
-def lut(channels, corners): # a table profile of 2 points a channel, 8 bits: Lab at each corner
+
+def para(kind, *values):
+    return b'para' + struct.pack(f'>4xHxx{len(values)}i', kind, *(round(v * 65536) for v in values))
+
+
+def xyz(*v):
+    return b'XYZ ' + struct.pack('>4x3i', *(round(x * 65536) for x in v))
+
+
+ADOBE = dict(
+    rXYZ=(0.60974, 0.31111, 0.01947),
+    gXYZ=(0.20528, 0.62567, 0.06087),
+    bXYZ=(0.14919, 0.06322, 0.74457),
+)
+CURVES = {
+    'gamma': curv(round(2.2 * 256)),
+    'linear': curv(),
+    'table': curv(*(round(65535 * (i / 255) ** 1.8) for i in range(256))),
+    'para 0': para(0, 2.2),
+    'para 1': para(1, 2.4, 1.1, -0.1),
+    'para 3': para(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
+    'para 4': para(4, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045, 0, 0),
+}
+
+
+def lut(channels, corners):  # a table profile of 2 points a channel, 8 bits: Lab at each corner
     ramp = bytes(range(256))
-    return b'mft1' + struct.pack('>4x4B9i', channels, 3, 2, 0, 65536, 0, 0, 0, 65536, 0, 0, 0, 65536) + ramp*channels + bytes(corners) + ramp*3
+    return (
+        b'mft1'
+        + struct.pack('>4x4B9i', channels, 3, 2, 0, 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+        + ramp * channels
+        + bytes(corners)
+        + ramp * 3
+    )
 
-def rgb_profile(curve='gamma'): return icc(b'RGB ', {n.encode(): xyz(*v) for n, v in ADOBE.items()} | dict.fromkeys((b'rTRC', b'gTRC', b'bTRC'), CURVES[curve]))
 
-LUT_RGB = icc(b'RGB ', {b'A2B0': lut(3, sum(([round(255*i/7), 128 + 20*(i & 1), 128] for i in range(8)), []))}, b'Lab ')
-LUT_CMYK = icc(b'CMYK', {b'A2B0': lut(4, sum(([round(255*(1 - bin(i).count('1')/4)), 128, 128] for i in range(16)), []))}, b'Lab ')
+def rgb_profile(curve='gamma'):
+    return icc(
+        b'RGB ',
+        {n.encode(): xyz(*v) for n, v in ADOBE.items()}
+        | dict.fromkeys((b'rTRC', b'gTRC', b'bTRC'), CURVES[curve]),
+    )
+
+
+LUT_RGB = icc(
+    b'RGB ',
+    {b'A2B0': lut(3, sum(([round(255 * i / 7), 128 + 20 * (i & 1), 128] for i in range(8)), []))},
+    b'Lab ',
+)
+LUT_CMYK = icc(
+    b'CMYK',
+    {
+        b'A2B0': lut(
+            4, sum(([round(255 * (1 - bin(i).count('1') / 4)), 128, 128] for i in range(16)), [])
+        )
+    },
+    b'Lab ',
+)
+
 
 @pytest.mark.parametrize('curve', CURVES)
 @pytest.mark.parametrize('space', ['rgb', 'gray'])
@@ -194,61 +468,134 @@ def test_sixteen_bits_agree_with_littlecms(curve, space):
     profile = rgb_profile(curve) if space == 'rgb' else icc(b'GRAY', {b'kTRC': CURVES[curve]})
     a = RGB16 if space == 'rgb' else gray(RGB16)
     out8, _ = photos._to_srgb(Image.fromarray(photos._to8(a)), profile, notes := [])
-    out16, kept = photos._to_srgb(photos._to8(a).astype(np.uint16)*257, profile, [])
+    out16, kept = photos._to_srgb(photos._to8(a).astype(np.uint16) * 257, profile, [])
     assert kept == srgb_profile() and out16.dtype == np.uint16
-    np.testing.assert_allclose(out16/257, out8, atol=1.6)
-    if curve in ('gamma', 'linear', 'table'): assert 'made' in notes[0] and np.abs(out8.astype(int) - photos._to8(a)).max() > 3
+    np.testing.assert_allclose(out16 / 257, out8, atol=1.6)
+    if curve in ('gamma', 'linear', 'table'):
+        assert 'made' in notes[0] and np.abs(out8.astype(int) - photos._to8(a)).max() > 3
+
 
 def test_sixteen_bits_and_tables():
     photo = read_photo(data(Image.fromarray(RGB), icc_profile=LUT_RGB))
     deep = read_photo(bytes(photos._png(RGB16[..., ::-1].copy(), dict(icc_profile=LUT_RGB))))
-    assert deep.pixels.dtype == np.uint8 and any('8 bits' in n for n in deep.notes) and np.array_equal(deep.pixels, photo.pixels)
+    assert (
+        deep.pixels.dtype == np.uint8
+        and any('8 bits' in n for n in deep.notes)
+        and np.array_equal(deep.pixels, photo.pixels)
+    )
+
 
 def test_ink_goes_through_its_profile():
     ink = Image.new('CMYK', (9, 9), (255, 0, 0, 0))
-    with_profile, without = read_photo(data(ink, 'TIFF', icc_profile=LUT_CMYK)), read_photo(data(ink, 'TIFF'))
-    assert np.ptp(with_profile.pixels) <= 2 and 170 < with_profile.pixels.mean() < 200  # this printer's cyan is L 75 and gray
-    assert without.pixels[0, 0].tolist() == [0, 255, 255] and any('approximate' in n for n in without.notes) and 'icc_profile' not in without.info
+    with_profile, without = (
+        read_photo(data(ink, 'TIFF', icc_profile=LUT_CMYK)),
+        read_photo(data(ink, 'TIFF')),
+    )
+    assert (
+        np.ptp(with_profile.pixels) <= 2 and 170 < with_profile.pixels.mean() < 200
+    )  # this printer's cyan is L 75 and gray
+    assert (
+        without.pixels[0, 0].tolist() == [0, 255, 255]
+        and any('approximate' in n for n in without.notes)
+        and 'icc_profile' not in without.info
+    )
     assert with_profile.info['icc_profile'] == srgb_profile()
+
 
 @pytest.mark.parametrize('name', ['of tables', 'parametric', 'own'])
 def test_srgb_is_kept_whatever_its_name(name):
-    srgb = {n: xyz(*v) for n, v in ((b'rXYZ', (.43607, .22249, .01392)), (b'gXYZ', (.38515, .71687, .09708)), (b'bXYZ', (.14307, .06061, .7141)))}
-    table = curv(*(int(v) for v in np.rint(65535*srgb_to_linear(np.arange(1024)/1023))))
-    profile = srgb_profile() if name == 'own' else icc(b'RGB ', srgb | dict.fromkeys((b'rTRC', b'gTRC', b'bTRC'), table if name == 'of tables' else CURVES['para 3']))
+    srgb = {
+        n: xyz(*v)
+        for n, v in (
+            (b'rXYZ', (0.43607, 0.22249, 0.01392)),
+            (b'gXYZ', (0.38515, 0.71687, 0.09708)),
+            (b'bXYZ', (0.14307, 0.06061, 0.7141)),
+        )
+    }
+    table = curv(*(int(v) for v in np.rint(65535 * srgb_to_linear(np.arange(1024) / 1023))))
+    profile = (
+        srgb_profile()
+        if name == 'own'
+        else icc(
+            b'RGB ',
+            srgb
+            | dict.fromkeys(
+                (b'rTRC', b'gTRC', b'bTRC'), table if name == 'of tables' else CURVES['para 3']
+            ),
+        )
+    )
     photo = read_photo(data(Image.fromarray(RGB), icc_profile=profile))
-    assert photo.info['icc_profile'] == profile and np.array_equal(photo.pixels, RGB) and not photo.notes
+    assert (
+        photo.info['icc_profile'] == profile
+        and np.array_equal(photo.pixels, RGB)
+        and not photo.notes
+    )
+
 
 def test_profiles_that_cannot_be_used():
-    for profile in (b'x', b'x'*500, srgb_profile()[:200], LUT_CMYK, icc(b'RGB ', {})):
+    for profile in (b'x', b'x' * 500, srgb_profile()[:200], LUT_CMYK, icc(b'RGB ', {})):
         photo = read_photo(data(Image.fromarray(RGB), 'TIFF', icc_profile=profile))
-        assert np.array_equal(photo.pixels, RGB) and 'icc_profile' not in photo.info and 'passed over' in photo.notes[0]
+        assert (
+            np.array_equal(photo.pixels, RGB)
+            and 'icc_profile' not in photo.info
+            and 'passed over' in photo.notes[0]
+        )
+
 
 def test_gray_with_a_profile_for_colours():
     "Some programs leave it there; gray is R = G = B in it."
     kept = read_photo(data(Image.fromarray(gray(RGB)), icc_profile=srgb_profile()))
-    assert kept.info['icc_profile'] == srgb_profile() and np.array_equal(kept.pixels, gray(RGB)) and not kept.notes
-    for a in (gray(RGB), gray(RGB).astype(np.uint16)*257):
-        linear = photos._to_srgb(Image.fromarray(a) if a.dtype == np.uint8 else a, rgb_profile('linear'), [])[0]
-        np.testing.assert_allclose(linear/(1 if a.dtype == np.uint8 else 257), 255*photos.linear_to_srgb(gray(RGB)/255.), atol=1.5)
+    assert (
+        kept.info['icc_profile'] == srgb_profile()
+        and np.array_equal(kept.pixels, gray(RGB))
+        and not kept.notes
+    )
+    for a in (gray(RGB), gray(RGB).astype(np.uint16) * 257):
+        linear = photos._to_srgb(
+            Image.fromarray(a) if a.dtype == np.uint8 else a, rgb_profile('linear'), []
+        )[0]
+        np.testing.assert_allclose(
+            linear / (1 if a.dtype == np.uint8 else 257),
+            255 * photos.linear_to_srgb(gray(RGB) / 255.0),
+            atol=1.5,
+        )
+
 
 def test_the_standard_profile_never_changes():
-    code = 'import hashlib; from colorize.photos import srgb_profile; print(hashlib.sha256(srgb_profile()).hexdigest())'
-    first = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    code = 'import hashlib; from colorize.files import srgb_profile; print(hashlib.sha256(srgb_profile()).hexdigest())'
+    first = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    ).stdout
     time.sleep(1.1)
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == first
+    assert (
+        subprocess.run(
+            [sys.executable, '-c', code], capture_output=True, text=True, check=True
+        ).stdout
+        == first
+    )
     assert ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile())).profile.xcolor_space == 'RGB '
+
 
 # ---- there and back
 
-HOLDS = dict(jpg='exif icc xmp dpi', png='exif icc xmp dpi alpha deep', tif='exif icc xmp dpi alpha deep', webp='exif icc xmp alpha', avif='exif icc xmp alpha', heic='exif icc xmp alpha', bmp='dpi')
+HOLDS = dict(
+    jpg='exif icc xmp dpi',
+    png='exif icc xmp dpi alpha deep',
+    tif='exif icc xmp dpi alpha deep',
+    webp='exif icc xmp alpha',
+    avif='exif icc xmp alpha',
+    heic='exif icc xmp alpha',
+    bmp='dpi',
+)
+
 
 def full_exif():
     e = exif(make='Camera')
     e[306], e[315], e[33432] = '2001:02:03 04:05:06', 'Someone', '© 2001'
-    e.get_ifd(0x8769).update({0x829A: 1/250, 0x9003: '2001:02:03 04:05:06', 0xA434: 'A lens'})
+    e.get_ifd(0x8769).update({0x829A: 1 / 250, 0x9003: '2001:02:03 04:05:06', 0xA434: 'A lens'})
     e.get_ifd(0x8825).update({1: 'N', 2: (52.0, 30.0, 15.5)})
     return e.tobytes()
+
 
 @pytest.mark.parametrize('suffix', FORMATS)
 @pytest.mark.parametrize('deep', [False, True], ids=['8', '16'])
@@ -258,134 +605,241 @@ def test_there_and_back(tmp_path, suffix, deep, ndim, alpha):
     a = RGB16 if deep else RGB
     top = 65535 if deep else 255
     see = np.full(a.shape[:2], top, a.dtype)
-    see[:, :9] = top//2
-    photo = Photo(a if ndim == 3 else gray(a), see if alpha else None, info=dict(exif=full_exif(), icc_profile=srgb_profile(), xmp=b'<x:xmpmeta>xmp</x:xmpmeta>', dpi=(300., 200.)))
-    notes, holds = write_photo(photo, tmp_path/f'a.{suffix}', software='colorize 1'), HOLDS[suffix].split()
-    back = read_photo(tmp_path/f'a.{suffix}')
+    see[:, :9] = top // 2
+    photo = Photo(
+        a if ndim == 3 else gray(a),
+        see if alpha else None,
+        info=dict(
+            exif=full_exif(),
+            icc_profile=srgb_profile(),
+            xmp=b'<x:xmpmeta>xmp</x:xmpmeta>',
+            dpi=(300.0, 200.0),
+        ),
+    )
+    notes, holds = (
+        write_photo(photo, tmp_path / f'a.{suffix}', software='colorize 1'),
+        HOLDS[suffix].split(),
+    )
+    back = read_photo(tmp_path / f'a.{suffix}')
     assert (back.pixels.dtype == np.uint16) == (deep and 'deep' in holds)
-    white = photo.rgb8 if not alpha or 'alpha' in holds else np.where(see[..., None] < top, photo.rgb8*(top//2/top) + 255*(1 - top//2/top), photo.rgb8)
-    if 'deep' in holds: assert np.array_equal(back.pixels if back.pixels.ndim == 3 else np.dstack([back.pixels]*3), photo.pixels if ndim == 3 else np.dstack([photo.pixels]*3))
-    else: assert np.abs(back.rgb8.astype(int) - white).mean() < (1 if suffix in ('bmp', 'jpg') and not alpha else 6)
-    if alpha and 'alpha' in holds: np.testing.assert_allclose(photos._to8(back.alpha).astype(int), photos._to8(see), atol=3)
-    else: assert back.alpha is None
+    white = (
+        photo.rgb8
+        if not alpha or 'alpha' in holds
+        else np.where(
+            see[..., None] < top,
+            photo.rgb8 * (top // 2 / top) + 255 * (1 - top // 2 / top),
+            photo.rgb8,
+        )
+    )
+    if 'deep' in holds:
+        assert np.array_equal(
+            back.pixels if back.pixels.ndim == 3 else np.dstack([back.pixels] * 3),
+            photo.pixels if ndim == 3 else np.dstack([photo.pixels] * 3),
+        )
+    else:
+        assert np.abs(back.rgb8.astype(int) - white).mean() < (
+            1 if suffix in ('bmp', 'jpg') and not alpha else 6
+        )
+    if alpha and 'alpha' in holds:
+        np.testing.assert_allclose(photos._to8(back.alpha).astype(int), photos._to8(see), atol=3)
+    else:
+        assert back.alpha is None
     e = Image.Exif()
     e.load(back.info.get('exif', b''))
     if 'exif' in holds:
-        assert (e[271], e[305], e[315], e[306]) == ('Camera', 'colorize 1', 'Someone', '2001:02:03 04:05:06')
-        assert e.get_ifd(0x8769)[0xA434] == 'A lens' and float(e.get_ifd(0x8769)[0x829A]) == pytest.approx(1/250)
-        assert e.get_ifd(0x8825)[1] == 'N' and [float(v) for v in e.get_ifd(0x8825)[2]] == [52, 30, 15.5]
+        assert (e[271], e[305], e[315], e[306]) == (
+            'Camera',
+            'colorize 1',
+            'Someone',
+            '2001:02:03 04:05:06',
+        )
+        assert e.get_ifd(0x8769)[0xA434] == 'A lens' and float(
+            e.get_ifd(0x8769)[0x829A]
+        ) == pytest.approx(1 / 250)
+        assert e.get_ifd(0x8825)[1] == 'N' and [float(v) for v in e.get_ifd(0x8825)[2]] == [
+            52,
+            30,
+            15.5,
+        ]
     colour = back.pixels.ndim == 3
     assert back.info.get('icc_profile') == (srgb_profile() if 'icc' in holds and colour else None)
     assert (b'xmp' in back.info.get('xmp', b'')) == ('xmp' in holds)
-    if 'dpi' in holds: assert back.info['dpi'] == pytest.approx((300, 200), abs=.01)
+    if 'dpi' in holds:
+        assert back.info['dpi'] == pytest.approx((300, 200), abs=0.01)
     said = ' '.join(notes)
-    assert ('8 bits' in said) == (deep and 'deep' not in holds) and ('white' in said) == (alpha and 'alpha' not in holds) and ('EXIF' in said) == (suffix == 'bmp')
-    write_photo(photo, tmp_path/f'b.{suffix}', software='colorize 1')
-    assert (tmp_path/f'a.{suffix}').read_bytes() == (tmp_path/f'b.{suffix}').read_bytes()
-    with Image.open(tmp_path/f'a.{suffix}') as im: im.load()  # others read it as well
-    if suffix in ('png', 'tif'): assert cv2.imread(str(tmp_path/f'a.{suffix}'), cv2.IMREAD_UNCHANGED).dtype == photo.pixels.dtype
-    if suffix == 'tif': assert tifffile.TiffFile(tmp_path/'a.tif').pages[0].shape[:2] == RGB.shape[:2]
+    assert (
+        ('8 bits' in said) == (deep and 'deep' not in holds)
+        and ('white' in said) == (alpha and 'alpha' not in holds)
+        and ('EXIF' in said) == (suffix == 'bmp')
+    )
+    write_photo(photo, tmp_path / f'b.{suffix}', software='colorize 1')
+    assert (tmp_path / f'a.{suffix}').read_bytes() == (tmp_path / f'b.{suffix}').read_bytes()
+    with Image.open(tmp_path / f'a.{suffix}') as im:
+        im.load()  # others read it as well
+    if suffix in ('png', 'tif'):
+        assert (
+            cv2.imread(str(tmp_path / f'a.{suffix}'), cv2.IMREAD_UNCHANGED).dtype
+            == photo.pixels.dtype
+        )
+    if suffix == 'tif':
+        assert tifffile.TiffFile(tmp_path / 'a.tif').pages[0].shape[:2] == RGB.shape[:2]
+
 
 def test_exif_from_format_to_format(tmp_path):
     "A TIFF's own layout must not travel in its EXIF, nor a thumbnail."
-    write_photo(Photo(RGB, info=dict(exif=full_exif())), tmp_path/'a.tif')
-    write_photo(read_photo(tmp_path/'a.tif'), tmp_path/'b.jpg')
-    with Image.open(tmp_path/'b.jpg') as im:
-        assert {256, 257, 258, 259, 262, 273, 277, 278, 279}.isdisjoint(im.getexif()) and im.getexif()[271] == 'Camera'
+    write_photo(Photo(RGB, info=dict(exif=full_exif())), tmp_path / 'a.tif')
+    write_photo(read_photo(tmp_path / 'a.tif'), tmp_path / 'b.jpg')
+    with Image.open(tmp_path / 'b.jpg') as im:
+        assert {256, 257, 258, 259, 262, 273, 277, 278, 279}.isdisjoint(
+            im.getexif()
+        ) and im.getexif()[271] == 'Camera'
         assert im.getexif().get_ifd(0x8769)[0xA434] == 'A lens'
 
+
 def test_jpeg_is_not_subsampled_and_minds_quality(tmp_path):
-    for q in (50, 95): write_photo(Photo(smooth(64, 64)), tmp_path/f'{q}.jpg', quality=q)
-    assert (tmp_path/'50.jpg').stat().st_size < (tmp_path/'95.jpg').stat().st_size
-    with Image.open(tmp_path/'95.jpg') as im: assert {c[1:3] for c in im.layer} == {(1, 1)}
+    for q in (50, 95):
+        write_photo(Photo(smooth(64, 64)), tmp_path / f'{q}.jpg', quality=q)
+    assert (tmp_path / '50.jpg').stat().st_size < (tmp_path / '95.jpg').stat().st_size
+    with Image.open(tmp_path / '95.jpg') as im:
+        assert {c[1:3] for c in im.layer} == {(1, 1)}
+
 
 def test_too_much_metadata_for_jpeg(tmp_path):
-    e = exif(make='x'*70000)
-    notes = write_photo(Photo(RGB, info=dict(exif=e.tobytes(), xmp=b'x'*70000)), tmp_path/'a.jpg')
-    assert notes == ['JPEG does not hold its EXIF and XMP.'] and read_photo(tmp_path/'a.jpg').info.keys() == set()
+    e = exif(make='x' * 70000)
+    notes = write_photo(
+        Photo(RGB, info=dict(exif=e.tobytes(), xmp=b'x' * 70000)), tmp_path / 'a.jpg'
+    )
+    assert (
+        notes == ['JPEG does not hold its EXIF and XMP.']
+        and read_photo(tmp_path / 'a.jpg').info.keys() == set()
+    )
+
 
 def test_what_cannot_be_written(tmp_path):
-    for name in ('a', 'a.xyz', 'a.gif', 'a.pdf'): refused('use one of jpg, jpeg, png', write_photo, Photo(RGB), tmp_path/name)
+    for name in ('a', 'a.xyz', 'a.gif', 'a.pdf'):
+        refused('use one of jpg, jpeg, png', write_photo, Photo(RGB), tmp_path / name)
     wide = Photo(np.zeros((1, 70000), np.uint8))
-    for suffix in ('jpg', 'webp'): refused('cannot be written as .*: choose .png or .tif', write_photo, wide, tmp_path/f'a.{suffix}')
+    for suffix in ('jpg', 'webp'):
+        refused(
+            'cannot be written as .*: choose .png or .tif',
+            write_photo,
+            wide,
+            tmp_path / f'a.{suffix}',
+        )
     assert not list(tmp_path.iterdir())
-    write_photo(wide, tmp_path/'a.png')
-    refused('exists already', write_photo, wide, tmp_path/'a.png')
-    write_photo(Photo(RGB), tmp_path/'a.png', force=True)
-    assert read_photo(tmp_path/'a.png').pixels.shape == RGB.shape
-    refused('cannot be written', write_photo, wide, tmp_path/'a.png'/'b.png')
+    write_photo(wide, tmp_path / 'a.png')
+    refused('exists already', write_photo, wide, tmp_path / 'a.png')
+    write_photo(Photo(RGB), tmp_path / 'a.png', force=True)
+    assert read_photo(tmp_path / 'a.png').pixels.shape == RGB.shape
+    refused('cannot be written', write_photo, wide, tmp_path / 'a.png' / 'b.png')
+
 
 def test_sizes(tmp_path):
     for h, w in ((1, 1), (3, 7), (1, 500)):
         for dtype in (np.uint8, np.uint16):
             for suffix in ('jpg', 'png', 'tif', 'webp'):
-                write_photo(Photo(np.full((h, w, 3), 77, dtype)), tmp_path/f'a.{suffix}', force=True)
-                assert read_photo(tmp_path/f'a.{suffix}').pixels.shape == (h, w, 3)
+                write_photo(
+                    Photo(np.full((h, w, 3), 77, dtype)), tmp_path / f'a.{suffix}', force=True
+                )
+                assert read_photo(tmp_path / f'a.{suffix}').pixels.shape == (h, w, 3)
+
 
 # ---- a full disk
 
+
 def limited(body):
     "Runs in a process that may write no file above 20 kB."
-    code = f'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\nimport numpy as np, sys\nfrom pathlib import Path\nfrom colorize.photos import *\nfrom colorize.core import InputError\n{body}'
+    code = f'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\nimport numpy as np, sys\nfrom pathlib import Path\nfrom colorize.files import *; from colorize.jobs import *\nfrom colorize.core import InputError\n{body}'
     return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+
 
 def test_full_disk(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
-    (tmp_path/'in').mkdir()
-    write_photo(Photo(noise), tmp_path/'in'/'big.png')
-    write_photo(Photo(RGB), tmp_path/'in'/'small.png')
+    (tmp_path / 'in').mkdir()
+    write_photo(Photo(noise), tmp_path / 'in' / 'big.png')
+    write_photo(Photo(RGB), tmp_path / 'in' / 'small.png')
     for suffix in ('png', 'jpg', 'tif', 'webp'):
-        said = limited(f"try: write_photo(read_photo({str(tmp_path/'in'/'big.png')!r}), {str(tmp_path/'x')!r} + '.{suffix}')\nexcept InputError as e: print(e)")
+        said = limited(
+            f"try: write_photo(read_photo({str(tmp_path / 'in' / 'big.png')!r}), {str(tmp_path / 'x')!r} + '.{suffix}')\nexcept InputError as e: print(e)"
+        )
         assert 'cannot be written (File too large): make room' in said.stdout, said
-    said = limited(f"s = run_jobs(plan({str(tmp_path/'in')!r}, {str(tmp_path/'out')!r})[0], lambda photo, extra: photo); print(s, *s.failed, sep='\\n')")
-    assert said.stdout.startswith('1 done, 1 failed in') and 'make room' in said.stdout and said.stderr == ''
-    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob('*') if p.is_file()) == ['in/big.png', 'in/small.png', 'out/small.png']
+    said = limited(
+        f"s = run_jobs(plan({str(tmp_path / 'in')!r}, {str(tmp_path / 'out')!r})[0], lambda photo, extra: photo); print(s, *s.failed, sep='\\n')"
+    )
+    assert (
+        said.stdout.startswith('1 done, 1 failed in')
+        and 'make room' in said.stdout
+        and said.stderr == ''
+    )
+    assert sorted(
+        p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob('*') if p.is_file()
+    ) == ['in/big.png', 'in/small.png', 'out/small.png']
+
 
 def test_no_space_left(tmp_path, monkeypatch):
-    def full(self, data): raise OSError(errno.ENOSPC, 'No space left on device')
+    def full(self, data):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
     monkeypatch.setattr(Path, 'write_bytes', full)
-    refused('No space left on device', write_photo, Photo(RGB), tmp_path/'a.png')
+    refused('No space left on device', write_photo, Photo(RGB), tmp_path / 'a.png')
     assert not list(tmp_path.iterdir())
+
 
 # ---- bad input
 
+
 def test_not_photos(tmp_path):
-    bad = {'empty.jpg': (b'', '0 bytes'), 'text.jpg': (b'Dear diary, today ' * 99, 'is no photo'), 'page.png': (b'<!DOCTYPE html><html>', 'is no photo'), 'postscript.jpg': (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'is no photo'),
-           'bytes.webp': (bytes(1000), 'is no photo')}
+    bad = {
+        'empty.jpg': (b'', '0 bytes'),
+        'text.jpg': (b'Dear diary, today ' * 99, 'is no photo'),
+        'page.png': (b'<!DOCTYPE html><html>', 'is no photo'),
+        'postscript.jpg': (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'is no photo'),
+        'bytes.webp': (bytes(1000), 'is no photo'),
+    }
     for name, (content, part) in bad.items():
-        (tmp_path/name).write_bytes(content)
-        assert name in refused(part, read_photo, tmp_path/name)
-    assert 'nothing.jpg' in refused('There is no photo', read_photo, tmp_path/'nothing.jpg')
+        (tmp_path / name).write_bytes(content)
+        assert name in refused(part, read_photo, tmp_path / name)
+    assert 'nothing.jpg' in refused('There is no photo', read_photo, tmp_path / 'nothing.jpg')
     refused('is a folder', read_photo, tmp_path)
-    refused('There is no photo', read_photo, tmp_path/'text.jpg'/'x.jpg')
-    refused('cannot be read', read_photo, 'a'*5000 + '.jpg')
+    refused('There is no photo', read_photo, tmp_path / 'text.jpg' / 'x.jpg')
+    refused('cannot be read', read_photo, 'a' * 5000 + '.jpg')
     refused('cannot be read', read_photo, 'a\0b.jpg')
-    os.mkfifo(tmp_path/'pipe.jpg')
-    refused('a device or a pipe', read_photo, tmp_path/'pipe.jpg')
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    refused('a device or a pipe', read_photo, tmp_path / 'pipe.jpg')
     refused('This photo is empty', read_photo, b'')
 
+
 def test_unreadable(tmp_path, monkeypatch):
-    (tmp_path/'a.png').write_bytes(data(Image.fromarray(RGB)))
-    def deny(*_, **__): raise PermissionError(errno.EACCES, 'Permission denied')
+    (tmp_path / 'a.png').write_bytes(data(Image.fromarray(RGB)))
+
+    def deny(*_, **__):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
     monkeypatch.setattr('builtins.open', deny)  # root may read everything
-    refused(r'a.png cannot be read \(Permission denied\): mend', read_photo, tmp_path/'a.png')
+    refused(r'a.png cannot be read \(Permission denied\): mend', read_photo, tmp_path / 'a.png')
+
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'WEBP', 'GIF', 'BMP', 'AVIF'])
 def test_cut_short(kind):
     whole = data(Image.fromarray(smooth(64, 64)), kind)
-    for share in (.3, .6, .9): refused('damaged or cut short', read_photo, whole[:int(len(whole)*share)])
+    for share in (0.3, 0.6, 0.9):
+        refused('damaged or cut short', read_photo, whole[: int(len(whole) * share)])
+
 
 @pytest.mark.parametrize('suffix', ['.png', '.tiff'])
 def test_cut_short_in_sixteen_bits(suffix, capfd):
     whole = bytes(cv2.imencode(suffix, smooth(64, 64, 16))[1].data)
-    for share in (.3, .6, .9): refused('damaged or cut short', read_photo, whole[:int(len(whole)*share)])
+    for share in (0.3, 0.6, 0.9):
+        refused('damaged or cut short', read_photo, whole[: int(len(whole) * share)])
     assert capfd.readouterr().err == ''
+
 
 def bomb(w, h):
     png = bytearray(data(Image.new('1', (8, 8))))
     png[16:24] = struct.pack('>2I', w, h)
     png[29:33] = struct.pack('>I', zlib.crc32(png[12:29]))
     return bytes(png)
+
 
 def test_bomb():
     said = refused('--megapixels', read_photo, bomb(100000, 100000))
@@ -394,29 +848,51 @@ def test_bomb():
     assert read_photo(data(Image.fromarray(RGB)), megapixels=1).pixels.shape == RGB.shape
     refused('damaged', read_photo, bomb(0, 5))
 
+
 def test_pillows_own_limit_is_left_alone(monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        for kind in ('PNG', 'WEBP', 'GIF', 'TIFF', 'JPEG'): assert read_photo(data(Image.fromarray(RGB), kind)).pixels.shape == RGB.shape
-        threads = [threading.Thread(target=lambda: [read_photo(data(Image.fromarray(RGB))) for _ in range(30)]) for _ in range(8)]
-        for t in threads: t.start()
-        for t in threads: t.join()
+        for kind in ('PNG', 'WEBP', 'GIF', 'TIFF', 'JPEG'):
+            assert read_photo(data(Image.fromarray(RGB), kind)).pixels.shape == RGB.shape
+        threads = [
+            threading.Thread(
+                target=lambda: [read_photo(data(Image.fromarray(RGB))) for _ in range(30)]
+            )
+            for _ in range(8)
+        ]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
         refused('damaged', read_photo, data(Image.fromarray(RGB))[:150])
     assert Image.MAX_IMAGE_PIXELS == 100
+
 
 def test_many_pictures_in_one_file():
     other, third = Image.fromarray(RGB[::-1].copy()), Image.fromarray(255 - RGB)
     for kind in ('GIF', 'TIFF', 'WEBP', 'PNG'):
-        photo = read_photo(data(Image.fromarray(RGB), kind, save_all=True, append_images=[other, third]))
-        assert photo.pixels.shape[:2] == RGB.shape[:2] and 'Only the first of its 3 pictures was read.' in photo.notes
+        photo = read_photo(
+            data(Image.fromarray(RGB), kind, save_all=True, append_images=[other, third])
+        )
+        assert (
+            photo.pixels.shape[:2] == RGB.shape[:2]
+            and 'Only the first of its 3 pictures was read.' in photo.notes
+        )
         assert np.abs(photo.rgb8.astype(int) - RGB).mean() < 20
+
 
 @heif
 def test_heic(tmp_path):
-    raw = data(Image.fromarray(smooth(64, 64)), 'HEIF', quality=95, exif=exif(1, make='Telephone').tobytes())
+    raw = data(
+        Image.fromarray(smooth(64, 64)),
+        'HEIF',
+        quality=95,
+        exif=exif(1, make='Telephone').tobytes(),
+    )
     photo = read_photo(raw)
     assert photo.format == 'HEIF' and np.abs(photo.pixels.astype(int) - smooth(64, 64)).mean() < 4
+
 
 def test_heic_without_its_package(monkeypatch):
     raw = b'\0\0\0\x18ftypheic' + bytes(100)
@@ -424,48 +900,92 @@ def test_heic_without_its_package(monkeypatch):
     refused('pip install pillow-heif', read_photo, raw)
     assert str(plan('a.heic', 'out')[0][0].out) == 'out/a.jpg'
 
+
 @heif
-def test_damaged_heic(): refused('damaged|is no photo', read_photo, b'\0\0\0\x18ftypheic' + bytes(100))
+def test_damaged_heic():
+    refused('damaged|is no photo', read_photo, b'\0\0\0\x18ftypheic' + bytes(100))
+
 
 # ---- mutated files
+
 
 def seeds():
     small, deep = smooth(16, 16), smooth(16, 16, 16)
     e, p = full_exif(), srgb_profile()
-    yield from (data(Image.fromarray(small), k, **o) for k, o in (('JPEG', dict(exif=e, icc_profile=p)), ('JPEG', dict(progressive=True)), ('PNG', dict(exif=e, icc_profile=rgb_profile())), ('WEBP', dict(exif=e)), ('WEBP', dict(lossless=True)),
-                ('TIFF', dict(exif=e, icc_profile=p)), ('TIFF', dict(compression='tiff_lzw')), ('TIFF', dict(compression='tiff_adobe_deflate')), ('TIFF', dict(compression='jpeg')), ('TIFF', dict(compression='packbits')), ('BMP', {}), ('AVIF', dict(exif=e))))
-    yield from (data(im, k) for im, k in ((palette(3, small), 'GIF'), (palette(3, small), 'PNG'), (Image.fromarray(small).convert('CMYK'), 'JPEG'), (Image.fromarray(small).convert('1'), 'TIFF'), (Image.fromarray(gray(small)).convert('LA'), 'PNG'), (palette(None, small), 'BMP'), (Image.fromarray(gray(deep)), 'PNG')))
+    yield from (
+        data(Image.fromarray(small), k, **o)
+        for k, o in (
+            ('JPEG', dict(exif=e, icc_profile=p)),
+            ('JPEG', dict(progressive=True)),
+            ('PNG', dict(exif=e, icc_profile=rgb_profile())),
+            ('WEBP', dict(exif=e)),
+            ('WEBP', dict(lossless=True)),
+            ('TIFF', dict(exif=e, icc_profile=p)),
+            ('TIFF', dict(compression='tiff_lzw')),
+            ('TIFF', dict(compression='tiff_adobe_deflate')),
+            ('TIFF', dict(compression='jpeg')),
+            ('TIFF', dict(compression='packbits')),
+            ('BMP', {}),
+            ('AVIF', dict(exif=e)),
+        )
+    )
+    yield from (
+        data(im, k)
+        for im, k in (
+            (palette(3, small), 'GIF'),
+            (palette(3, small), 'PNG'),
+            (Image.fromarray(small).convert('CMYK'), 'JPEG'),
+            (Image.fromarray(small).convert('1'), 'TIFF'),
+            (Image.fromarray(gray(small)).convert('LA'), 'PNG'),
+            (palette(None, small), 'BMP'),
+            (Image.fromarray(gray(deep)), 'PNG'),
+        )
+    )
     yield data(Image.fromarray(small), 'TIFF', icc_profile=LUT_RGB)
     yield bytes(photos._png(deep, dict(icc_profile=rgb_profile(), exif=e)))
     yield bytes(photos._tiff(deep, dict(icc_profile=rgb_profile('table'), exif=e, dpi=(300, 300))))
     f = io.BytesIO()
     tifffile.imwrite(f, np.moveaxis(deep, -1, 0), photometric='rgb', planarconfig='separate')
     yield f.getvalue()
-    if photos._has_heif(write=True): yield data(Image.fromarray(small), 'HEIF')
+    if photos._has_heif(write=True):
+        yield data(Image.fromarray(small), 'HEIF')
+
 
 def mutate(raw, rng):
     raw = bytearray(raw)
     for _ in range(rng.choice((1, 1, 1, 2, 8))):
         at = rng.randrange(min(len(raw), rng.choice((40, 300, 10**6))))
         match rng.choice('flip flip set set set splice delete cut'.split()):
-            case 'flip': raw[at] ^= 1 << rng.randrange(8)
-            case 'set': raw[at] = rng.choice((0, 1, 127, 128, 255))
-            case 'splice': raw[at:at + rng.randrange(1, 9)] = rng.randbytes(rng.randrange(9))
-            case 'delete': del raw[at:at + rng.randrange(1, 60)]
-            case 'cut': del raw[max(at, 20):]
-        if not raw: return b''
+            case 'flip':
+                raw[at] ^= 1 << rng.randrange(8)
+            case 'set':
+                raw[at] = rng.choice((0, 1, 127, 128, 255))
+            case 'splice':
+                raw[at : at + rng.randrange(1, 9)] = rng.randbytes(rng.randrange(9))
+            case 'delete':
+                del raw[at : at + rng.randrange(1, 60)]
+            case 'cut':
+                del raw[max(at, 20) :]
+        if not raw:
+            return b''
     return bytes(raw)
 
+
 @pytest.mark.filterwarnings('ignore')
-def test_fuzz(capfd): # capfd: libtiff tells stderr what it thinks of each file
+def test_fuzz(capfd):  # capfd: libtiff tells stderr what it thinks of each file
     "A photo or a sentence, whatever the bytes."
     rng, files, counts, slowest = random.Random(7), list(seeds()), dict(photo=0, refused=0), 0
-    for f in files: assert read_photo(f).pixels.shape[:2] == (16, 16)
+    for f in files:
+        assert read_photo(f).pixels.shape[:2] == (16, 16)
     for i in range(8000):
         raw, start = mutate(files[i % len(files)], rng), time.monotonic()
         try:
             photo = read_photo(raw, megapixels=1)
-            assert photo.pixels.dtype in (np.uint8, np.uint16) and photo.pixels.size and photo.rgb8.shape[2] == 3
+            assert (
+                photo.pixels.dtype in (np.uint8, np.uint16)
+                and photo.pixels.size
+                and photo.rgb8.shape[2] == 3
+            )
             counts['photo'] += 1
         except InputError as e:
             assert '\n' not in str(e)
@@ -473,100 +993,180 @@ def test_fuzz(capfd): # capfd: libtiff tells stderr what it thinks of each file
         slowest = max(slowest, time.monotonic() - start)
     assert min(counts.values()) > 1500 and slowest < 5, (counts, slowest)
 
+
 # ---- addresses
+
 
 @contextmanager
 def server():
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_): pass
+        def log_message(self, *_):
+            pass
+
         def do_GET(self):
             path = self.path.partition('?')[0]
-            if path == '/moved.png': return self.reply(302, b'', Location='/photo.png')
-            if path == '/ftp.png': return self.reply(302, b'', Location='ftp://127.0.0.1/x.png')
-            if path == '/file.png': return self.reply(302, b'', Location='file:///etc/hostname')
-            if path in ('/photo.png', '/old%20photo.png'): return self.reply(200, data(Image.fromarray(RGB)))
-            if path == '/page.jpg': return self.reply(200, b'<html>no photo</html>')
-            if path == '/endless.png': return self.reply(200, bytes(3*10**6))
-            if path == '/broken.png': return self.reply(200, data(Image.fromarray(RGB)), **{'Content-Length': 10**6})
+            if path == '/moved.png':
+                return self.reply(302, b'', Location='/photo.png')
+            if path == '/ftp.png':
+                return self.reply(302, b'', Location='ftp://127.0.0.1/x.png')
+            if path == '/file.png':
+                return self.reply(302, b'', Location='file:///etc/hostname')
+            if path in ('/photo.png', '/old%20photo.png'):
+                return self.reply(200, data(Image.fromarray(RGB)))
+            if path == '/page.jpg':
+                return self.reply(200, b'<html>no photo</html>')
+            if path == '/endless.png':
+                return self.reply(200, bytes(3 * 10**6))
+            if path == '/broken.png':
+                return self.reply(200, data(Image.fromarray(RGB)), **{'Content-Length': 10**6})
             if path == '/drip.png':
                 self.reply(200, b'', **{'Content-Length': 10**6})
                 try:
                     for _ in range(100):
                         self.wfile.write(b'x')
-                        time.sleep(.05)
-                except OSError: pass
+                        time.sleep(0.05)
+                except OSError:
+                    pass
                 return
-            if path == '/slow.png': time.sleep(1)
+            if path == '/slow.png':
+                time.sleep(1)
             self.reply(404, b'')
+
         def reply(self, code, body, **headers):
             try:
                 self.send_response(code)
-                for k, v in ({'Content-Length': len(body)} | headers).items(): self.send_header(k, str(v))
+                for k, v in ({'Content-Length': len(body)} | headers).items():
+                    self.send_header(k, str(v))
                 self.end_headers()
                 self.wfile.write(body)
-            except OSError: pass
+            except OSError:
+                pass
+
     s = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     threading.Thread(target=s.serve_forever, daemon=True).start()
-    try: yield f'http://127.0.0.1:{s.server_port}'
+    try:
+        yield f'http://127.0.0.1:{s.server_port}'
     finally:
         s.shutdown()
         s.server_close()
 
+
 def test_addresses(monkeypatch, tmp_path):
     monkeypatch.setenv('no_proxy', '*')
     with server() as at:
-        for name in ('photo.png', 'moved.png', 'old photo.png', 'photo.png?size=5'): assert np.array_equal(read_photo(f'{at}/{name}').pixels, RGB)
+        for name in ('photo.png', 'moved.png', 'old photo.png', 'photo.png?size=5'):
+            assert np.array_equal(read_photo(f'{at}/{name}').pixels, RGB)
         refused(r'404 Not Found', read_photo, f'{at}/nothing.png')
         refused('page.jpg is no photo', read_photo, f'{at}/page.jpg')
-        refused('did not answer in 0.2 s', read_photo, f'{at}/slow.png', timeout=.2)
-        refused('did not answer', read_photo, f'{at}/drip.png', timeout=.1)
+        refused('did not answer in 0.2 s', read_photo, f'{at}/slow.png', timeout=0.2)
+        refused('did not answer', read_photo, f'{at}/drip.png', timeout=0.1)
         refused('broke off', read_photo, f'{at}/broken.png')
-        for name in ('ftp', 'file'): refused('cannot be fetched', read_photo, f'{at}/{name}.png')
-        with pytest.raises(InputError, match='larger than 1 MB'): photos._fetch(f'{at}/endless.png', most=1)
-        jobs, _ = plan([f'{at}/photo.png', f'{at}/nothing.png', f'{at}/page.jpg'], tmp_path/'out')
+        for name in ('ftp', 'file'):
+            refused('cannot be fetched', read_photo, f'{at}/{name}.png')
+        with pytest.raises(InputError, match='larger than 1 MB'):
+            photos._fetch(f'{at}/endless.png', most=1)
+        jobs, _ = plan([f'{at}/photo.png', f'{at}/nothing.png', f'{at}/page.jpg'], tmp_path / 'out')
         summary = run_jobs(jobs, lambda photo, extra: photo)
         assert [p.name for p in summary.done] == ['photo.png'] and len(summary.failed) == 2
     refused('refused', read_photo, f'{at}/photo.png')
-    for bad in ('ftp://127.0.0.1/a.jpg', 'file:///etc/hostname'): refused('only http and https', read_photo, bad)
-    for bad in ('http://', 'http://[', 'http://no such host/a.jpg', 'http://127.0.0.1:99999/a.jpg'): refused('cannot be fetched', read_photo, bad)
+    for bad in ('ftp://127.0.0.1/a.jpg', 'file:///etc/hostname'):
+        refused('only http and https', read_photo, bad)
+    for bad in ('http://', 'http://[', 'http://no such host/a.jpg', 'http://127.0.0.1:99999/a.jpg'):
+        refused('cannot be fetched', read_photo, bad)
+
 
 def test_stdin_and_stdout(tmp_path):
-    code = "from colorize.photos import *; s = run_jobs(plan('-', '-', format='webp')[0], lambda photo, extra: photo); assert str(s).startswith('1 done in'), s.failed"
-    out = subprocess.run([sys.executable, '-c', code], input=data(Image.fromarray(RGB)), capture_output=True)
+    code = "from colorize.files import *; from colorize.jobs import *; s = run_jobs(plan('-', '-', format='webp')[0], lambda photo, extra: photo); assert str(s).startswith('1 done in'), s.failed"
+    out = subprocess.run(
+        [sys.executable, '-c', code], input=data(Image.fromarray(RGB)), capture_output=True
+    )
     assert out.returncode == 0 and read_photo(out.stdout).format == 'WEBP', out.stderr
-    code = "from colorize.photos import *; s = run_jobs(plan('-', 'out')[0], lambda photo, extra: photo); print(s.failed)"
-    assert 'stdin is empty' in subprocess.run([sys.executable, '-c', code], input=b'', capture_output=True, cwd=tmp_path).stdout.decode()
+    code = "from colorize.files import *; from colorize.jobs import *; s = run_jobs(plan('-', 'out')[0], lambda photo, extra: photo); print(s.failed)"
+    assert (
+        'stdin is empty'
+        in subprocess.run(
+            [sys.executable, '-c', code], input=b'', capture_output=True, cwd=tmp_path
+        ).stdout.decode()
+    )
+
 
 # ---- which photo goes where
 
+
 @pytest.fixture
 def album(tmp_path, monkeypatch):
-    for name in ('album/a.png', 'album/b.JPG', 'album/sub/a.png', 'album/sub/ü ñ.tif', 'album/.hidden.png', 'album/.hidden/c.png', 'album/notes.txt', 'one.png', 'two words.png', 'scan.2001', 'old.gif'):
-        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
-        write_photo(Photo(RGB), tmp_path/'x.png', force=True)
-        (tmp_path/'x.png').rename(tmp_path/name)
-    (tmp_path/'empty').mkdir()
-    (tmp_path/'album'/'sub'/'loop').symlink_to(tmp_path/'album')
-    (tmp_path/'album'/'elsewhere').symlink_to(tmp_path/'empty')
-    (tmp_path/'album'/'gone.png').symlink_to(tmp_path/'nowhere.png')
+    for name in (
+        'album/a.png',
+        'album/b.JPG',
+        'album/sub/a.png',
+        'album/sub/ü ñ.tif',
+        'album/.hidden.png',
+        'album/.hidden/c.png',
+        'album/notes.txt',
+        'one.png',
+        'two words.png',
+        'scan.2001',
+        'old.gif',
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_photo(Photo(RGB), tmp_path / 'x.png', force=True)
+        (tmp_path / 'x.png').rename(tmp_path / name)
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'album' / 'sub' / 'loop').symlink_to(tmp_path / 'album')
+    (tmp_path / 'album' / 'elsewhere').symlink_to(tmp_path / 'empty')
+    (tmp_path / 'album' / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
-def outs(*args, **kwargs): return [str(j.out) for j in plan(*args, **kwargs)[0]]
+
+def outs(*args, **kwargs):
+    return [str(j.out) for j in plan(*args, **kwargs)[0]]
+
 
 def test_names(album):
     assert outs('album', 'out') == ['out/a.png', 'out/b.JPG']
-    assert outs('album', 'out', recursive=True) == ['out/a.png', 'out/b.JPG', 'out/sub/a.png', 'out/sub/ü ñ.tif']
-    assert outs('album', 'out', recursive=True, format='JPG') == ['out/a.jpg', 'out/b.jpg', 'out/sub/a.jpg', 'out/sub/ü ñ.jpg']
-    assert outs(['one.png', 'two words.png', 'old.gif', 'scan.2001', '-'], 'out') == ['out/one.png', 'out/two words.png', 'out/old.png', 'out/scan.2001', 'out/stdin']
-    assert outs('one.png', 'new.jpg') == ['new.jpg'] and outs('one.png', 'new') == ['new/one.png'] and outs('one.png', 'album') == ['album/one.png']
-    assert outs('album/*.png', 'out') == ['out/a.png'] and outs('album/**/*.tif', 'out') == ['out/ü ñ.tif'] and outs('*', 'out') == ['out/old.png', 'out/one.png', 'out/two words.png']
-    assert outs(['nothing.png', 'one.png'], 'out') == ['out/nothing.png', 'out/one.png'] and outs('nothing*.png', 'out') == ['out/nothing*.png']
+    assert outs('album', 'out', recursive=True) == [
+        'out/a.png',
+        'out/b.JPG',
+        'out/sub/a.png',
+        'out/sub/ü ñ.tif',
+    ]
+    assert outs('album', 'out', recursive=True, format='JPG') == [
+        'out/a.jpg',
+        'out/b.jpg',
+        'out/sub/a.jpg',
+        'out/sub/ü ñ.jpg',
+    ]
+    assert outs(['one.png', 'two words.png', 'old.gif', 'scan.2001', '-'], 'out') == [
+        'out/one.png',
+        'out/two words.png',
+        'out/old.png',
+        'out/scan.2001',
+        'out/stdin',
+    ]
+    assert (
+        outs('one.png', 'new.jpg') == ['new.jpg']
+        and outs('one.png', 'new') == ['new/one.png']
+        and outs('one.png', 'album') == ['album/one.png']
+    )
+    assert (
+        outs('album/*.png', 'out') == ['out/a.png']
+        and outs('album/**/*.tif', 'out') == ['out/ü ñ.tif']
+        and outs('*', 'out') == ['out/old.png', 'out/one.png', 'out/two words.png']
+    )
+    assert outs(['nothing.png', 'one.png'], 'out') == ['out/nothing.png', 'out/one.png'] and outs(
+        'nothing*.png', 'out'
+    ) == ['out/nothing*.png']
     assert outs(['one.png', './one.png'], 'out') == ['out/one.png']  # once is enough
-    assert outs('one.png', '-') == ['-'] and plan('one.png', '-', format='png')[0][0].format == 'PNG'
-    assert outs('http://h/a/b%20c.jpg?d=e', 'out') == ['out/b c.jpg'] and outs('http://h/', 'out') == ['out/photo']
-    (album/'[1].png').write_bytes((album/'one.png').read_bytes())
+    assert (
+        outs('one.png', '-') == ['-'] and plan('one.png', '-', format='png')[0][0].format == 'PNG'
+    )
+    assert outs('http://h/a/b%20c.jpg?d=e', 'out') == ['out/b c.jpg'] and outs(
+        'http://h/', 'out'
+    ) == ['out/photo']
+    (album / '[1].png').write_bytes((album / 'one.png').read_bytes())
     assert outs('[1].png', 'out') == ['out/[1].png']  # a name before a pattern
+
 
 def test_rules(album):
     before = sorted(album.rglob('*'))
@@ -582,7 +1182,12 @@ def test_rules(album):
         jobs = plan(['album/a.png', 'album/sub/a.png', 'one.png'], 'out', format=format)[0]
         assert [bool(j.refused) for j in jobs] == [False, True, False]
     assert 'sub/a.png would become out/a.jpg, as album/a.png does: rename it' in jobs[1].refused
-    refused('exists already.*--force', plan, 'one.png', 'old.png' if (album/'old.png').exists() else 'two words.png')
+    refused(
+        'exists already.*--force',
+        plan,
+        'one.png',
+        'old.png' if (album / 'old.png').exists() else 'two words.png',
+    )
     refused('name of one file', plan, 'album', 'out.jpg')
     refused('name of one file', plan, ['one.png', 'old.gif'], 'out.jpg')
     refused('stdout takes one photo', plan, ['one.png', 'old.gif'], '-')
@@ -592,63 +1197,95 @@ def test_rules(album):
     refused('no photos to read', plan, [], 'out')
     assert sorted(album.rglob('*')) == before  # nothing was made
 
+
 def test_output_inside_the_input(album):
     for _ in range(2):
         jobs, skipped = plan('album', 'album/out', recursive=True)
         assert len(jobs) + len(skipped) == 4
         run_jobs(jobs, lambda photo, extra: photo)
     assert (len(jobs), len(skipped)) == (0, 4)
-    assert {j.source.name for j in plan('album/**/*.tif', 'album/out', force=True)[0]} == {'ü ñ.tif'}
+    assert {j.source.name for j in plan('album/**/*.tif', 'album/out', force=True)[0]} == {
+        'ü ñ.tif'
+    }
     assert len(plan('album', 'album/out', recursive=True, force=True)[0]) == 4
+
 
 def test_many_photos_are_planned_in_no_time(tmp_path):
     start = time.monotonic()
     assert len(plan([f'{i}.jpg' for i in range(20000)], tmp_path)[0]) == 20000
     assert time.monotonic() - start < 5
 
+
 def test_unreadable_folder(album, monkeypatch):
     real = os.scandir
+
     def deny(path):
-        if str(path).endswith('sub'): raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+        if str(path).endswith('sub'):
+            raise PermissionError(errno.EACCES, 'Permission denied', str(path))
         return real(path)
+
     monkeypatch.setattr(os, 'scandir', deny)
     refused('sub cannot be read', find_photos, 'album')
 
+
 # ---- many at once
 
+
 def test_one_bad_file_stops_nothing(album):
-    for name in ('album/bad.jpg', 'album/sub/empty.png'): (album/name).write_bytes(b'' if 'empty' in name else b'no photo')
+    for name in ('album/bad.jpg', 'album/sub/empty.png'):
+        (album / name).write_bytes(b'' if 'empty' in name else b'no photo')
     jobs, _ = plan(['album', 'nothing.png'], 'out', recursive=True)
+
     def work(photo, extra):
-        if photo.format == 'PNG' and extra == 1: raise InputError('This one is not liked.')
+        if photo.format == 'PNG' and extra == 1:
+            raise InputError('This one is not liked.')
         return photo
+
     def between(photos):
-        for i, (job, photo) in enumerate(photos): yield job, photo, i
+        for i, (job, photo) in enumerate(photos):
+            yield job, photo, i
+
     summary = run_jobs(jobs, work, between)
     assert [p.as_posix() for p in summary.done] == ['out/a.png', 'out/sub/a.png', 'out/sub/ü ñ.tif']
-    assert [next(w for w in ('liked', 'bad.jpg', 'empty.png', 'nothing.png') if w in f) for f in summary.failed] == ['liked', 'bad.jpg', 'empty.png', 'nothing.png']
+    assert [
+        next(w for w in ('liked', 'bad.jpg', 'empty.png', 'nothing.png') if w in f)
+        for f in summary.failed
+    ] == ['liked', 'bad.jpg', 'empty.png', 'nothing.png']
     assert str(summary).startswith('3 done, 4 failed in ')
     jobs, skipped = plan('album', 'out', recursive=True)
-    assert str(run_jobs(jobs, work, skipped=len(skipped))).startswith('1 done, 3 skipped (they exist; --force makes them anew), 2 failed in')
+    assert str(run_jobs(jobs, work, skipped=len(skipped))).startswith(
+        '1 done, 3 skipped (they exist; --force makes them anew), 2 failed in'
+    )
+
 
 def test_many_bad_files(tmp_path):
     "None of them stays open."
-    for i in range(300): (tmp_path/f'{i}.jpg').write_bytes(b'no photo')
-    code = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\nfrom colorize.photos import *\ns = run_jobs(plan({str(tmp_path)!r}, {str(tmp_path/'out')!r})[0], None); print(sum('is no photo' in f for f in s.failed))"
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == '300\n'
+    for i in range(300):
+        (tmp_path / f'{i}.jpg').write_bytes(b'no photo')
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\nfrom colorize.files import *; from colorize.jobs import *\ns = run_jobs(plan({str(tmp_path)!r}, {str(tmp_path / 'out')!r})[0], None); print(sum('is no photo' in f for f in s.failed))"
+    assert (
+        subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout
+        == '300\n'
+    )
+
 
 def test_two_photos_of_one_name_stop_nothing(album):
-    summary = run_jobs(plan(['album/a.png', 'album/sub/a.png', 'one.png'], 'out')[0], lambda photo, extra: photo)
+    summary = run_jobs(
+        plan(['album/a.png', 'album/sub/a.png', 'one.png'], 'out')[0], lambda photo, extra: photo
+    )
     assert [p.as_posix() for p in summary.done] == ['out/a.png', 'out/one.png']
     assert len(summary.failed) == 1 and 'sub/a.png would become out/a.png' in summary.failed[0]
+
 
 def test_names_are_completed(album):
     summary = run_jobs(plan(['scan.2001', 'old.gif'], 'out')[0], lambda photo, extra: photo)
     assert [p.name for p in summary.done] == ['scan.2001.png', 'old.png']
 
+
 def test_batches_between(album):
     jobs, _ = plan('album', 'out', recursive=True)
     sizes = []
+
     def pairs(photos):
         batch = []
         for pair in photos:
@@ -659,22 +1296,51 @@ def test_batches_between(album):
                 batch = []
         sizes.append(len(batch))
         yield from ((*p, len(batch)) for p in batch)
-    assert len(run_jobs(jobs, lambda photo, n: replace(photo, pixels=np.full_like(photo.pixels, n)), pairs).done) == 4
-    assert sizes == [3, 1] and [int(read_photo(j.out).pixels.mean()) for j in jobs if Path(j.out).suffix != '.JPG'] == [3, 3, 1]
+
+    assert (
+        len(
+            run_jobs(
+                jobs, lambda photo, n: replace(photo, pixels=np.full_like(photo.pixels, n)), pairs
+            ).done
+        )
+        == 4
+    )
+    assert sizes == [3, 1] and [
+        int(read_photo(j.out).pixels.mean()) for j in jobs if Path(j.out).suffix != '.JPG'
+    ] == [3, 3, 1]
+
 
 def test_a_picture_beside(album):
     jobs, _ = plan('album', 'out')
     work = lambda photo, extra: {'_map': Photo(gray(RGB)), '': photo}
-    assert [p.as_posix() for p in run_jobs(jobs, work, software='colorize').done] == ['out/a.png', 'out/b.JPG']
-    assert sorted(p.name for p in (album/'out').iterdir()) == ['a.png', 'a_map.png', 'b.JPG', 'b_map.png']
-    (album/'out'/'a.png').unlink()
-    assert 'a_map.png exists already' in run_jobs(jobs[:1], work).failed[0] and not (album/'out'/'a.png').exists()
+    assert [p.as_posix() for p in run_jobs(jobs, work, software='colorize').done] == [
+        'out/a.png',
+        'out/b.JPG',
+    ]
+    assert sorted(p.name for p in (album / 'out').iterdir()) == [
+        'a.png',
+        'a_map.png',
+        'b.JPG',
+        'b_map.png',
+    ]
+    (album / 'out' / 'a.png').unlink()
+    assert (
+        'a_map.png exists already' in run_jobs(jobs[:1], work).failed[0]
+        and not (album / 'out' / 'a.png').exists()
+    )
+
 
 def test_notes(album):
     Image.fromarray(RGB).save('wide.png', icc_profile=rgb_profile())
     write_photo(Photo(RGB16), 'deep.png')
-    summary = run_jobs(plan(['wide.png', 'deep.png'], 'out', format='jpg')[0], lambda photo, extra: photo)
-    assert summary.notes == ['wide.png: Its colours were converted from made to sRGB.', 'deep.png: JPEG holds 8 bits: the other 8 were rounded off.']
+    summary = run_jobs(
+        plan(['wide.png', 'deep.png'], 'out', format='jpg')[0], lambda photo, extra: photo
+    )
+    assert summary.notes == [
+        'wide.png: Its colours were converted from made to sRGB.',
+        'deep.png: JPEG holds 8 bits: the other 8 were rounded off.',
+    ]
+
 
 def test_progress_only_when_asked(album, capfd):
     jobs, _ = plan('album', 'out')
@@ -684,45 +1350,63 @@ def test_progress_only_when_asked(album, capfd):
     out, err = capfd.readouterr()
     assert out == '' and '2/2' in err and 'photos/s' in err
 
+
 def test_nothing_can_be_written(album):
-    (album/'file').write_text('')
+    (album / 'file').write_text('')
     refused('cannot be written', run_jobs, plan('album', 'file')[0], lambda photo, extra: photo)
 
+
 def test_a_fault_of_ours_is_not_hidden(album):
-    def work(photo, extra): raise ZeroDivisionError
-    with pytest.raises(ZeroDivisionError): run_jobs(plan('album', 'out')[0], work)
+    def work(photo, extra):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_jobs(plan('album', 'out')[0], work)
+
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
     "However many photos: few are held; of huge ones, one."
-    for i in range(12): write_photo(Photo(RGB), tmp_path/'in'/f'{i:02}.png')
+    for i in range(12):
+        write_photo(Photo(RGB), tmp_path / 'in' / f'{i:02}.png')
     held, most, lock, decode = [0], [0], threading.Lock(), photos._decode
+
     def counting(file, name, megapixels):
         photo = decode(file, name, megapixels)
         with lock:
             held[0] += 1
             most[0] = max(most[0], held[0])
         return photo
+
     def work(photo, extra):
-        time.sleep(.01)
-        with lock: held[0] -= 1
+        time.sleep(0.01)
+        with lock:
+            held[0] -= 1
         return photo
+
     monkeypatch.setattr(photos, '_decode', counting)
     monkeypatch.setattr(photos, 'HUGE', 1e-4)
-    assert len(run_jobs(plan(tmp_path/'in', tmp_path/'out')[0], work).done) == 12 and most[0] == 1
+    assert (
+        len(run_jobs(plan(tmp_path / 'in', tmp_path / 'out')[0], work).done) == 12 and most[0] == 1
+    )
     monkeypatch.setattr(photos, 'HUGE', 40)
     most[0] = 0
-    assert len(run_jobs(plan(tmp_path/'in', tmp_path/'out2')[0], work).done) == 12 and most[0] <= 2*(min(8, os.cpu_count()) + 1) + 1
+    assert (
+        len(run_jobs(plan(tmp_path / 'in', tmp_path / 'out2')[0], work).done) == 12
+        and most[0] <= 2 * (min(8, os.cpu_count()) + 1) + 1
+    )
     monkeypatch.setattr(photos, 'HUGE', 1e-4)
-    refuse = run_jobs(plan(tmp_path/'in', tmp_path/'out3')[0], work, megapixels=2e-4)
+    refuse = run_jobs(plan(tmp_path / 'in', tmp_path / 'out3')[0], work, megapixels=2e-4)
     assert len(refuse.failed) == 12 and 'limit of 0.0002' in refuse.failed[0]
+
 
 def test_ctrl_c(tmp_path):
     "In the middle of a folder: it stops soon, leaves no partial file, and a rerun completes."
-    for i in range(40): write_photo(Photo(smooth(60, 60)), tmp_path/'in'/f'{i:02}.png')
+    for i in range(40):
+        write_photo(Photo(smooth(60, 60)), tmp_path / 'in' / f'{i:02}.png')
     body = '''
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from colorize.photos import *
+from colorize.files import *; from colorize.jobs import *
 def slow(photo, extra):
     print('working', flush=True)
     time.sleep(.05)
@@ -731,20 +1415,32 @@ jobs, skipped = plan(sys.argv[1], sys.argv[2])
 try: print(run_jobs(jobs, slow, skipped=len(skipped)))
 except KeyboardInterrupt: sys.exit(130)
 '''
-    run = [sys.executable, '-c', body, str(tmp_path/'in'), str(tmp_path/'out')]
+    run = [sys.executable, '-c', body, str(tmp_path / 'in'), str(tmp_path / 'out')]
     first = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for _ in range(6): first.stdout.readline()
+    for _ in range(6):
+        first.stdout.readline()
     start = time.monotonic()
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=20)
     assert first.returncode == 130 and time.monotonic() - start < 5 and err == ''
-    made = sorted((tmp_path/'out').iterdir())
-    assert 0 < len(made) < 40 and all(p.suffix == '.png' and not p.name.startswith('.') for p in made)
-    for p in made: assert read_photo(p).pixels.shape == (60, 60, 3)
+    made = sorted((tmp_path / 'out').iterdir())
+    assert 0 < len(made) < 40 and all(
+        p.suffix == '.png' and not p.name.startswith('.') for p in made
+    )
+    for p in made:
+        assert read_photo(p).pixels.shape == (60, 60, 3)
     second = subprocess.run(run, capture_output=True, text=True)
-    assert f'{40 - len(made)} done, {len(made)} skipped' in second.stdout and len(list((tmp_path/'out').iterdir())) == 40
+    assert (
+        f'{40 - len(made)} done, {len(made)} skipped' in second.stdout
+        and len(list((tmp_path / 'out').iterdir())) == 40
+    )
+
 
 def test_import_is_light():
-    code = 'import colorize.photos, sys; print(*{m.split(".")[0] for m in sys.modules})'
-    found = set(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split())
+    code = 'import colorize.files, sys; print(*{m.split(".")[0] for m in sys.modules})'
+    found = set(
+        subprocess.run(
+            [sys.executable, '-c', code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
     assert not found & {'torch', 'fastai', 'matplotlib', 'tqdm', 'tifffile', 'pillow_heif', 'scipy'}
