@@ -198,7 +198,7 @@ def image(
         from colorize.archive import colorize_archive
 
         return say(colorize_archive(photos, out, workers=workers, address=ray_address, **same))
-    from colorize.infer import colorize_files
+    from colorize.albums import colorize_files
 
     say(colorize_files(photos, out, uncertainty=uncertainty, **same))
 
@@ -278,7 +278,7 @@ def temperature(
     force: Force = False,
 ):
     "Make photos warmer or cooler; with no dial, write a warm and a cool picture of each."
-    from colorize.temperature import temperature_files
+    from colorize.albums import temperature_files
 
     if strength is not None and not auto:
         raise typer.BadParameter(
@@ -377,7 +377,8 @@ def train(
     force: Force = False,
 ):
     "Train a model on colour photos."
-    from colorize.train import finished, train
+    from colorize.runs import finished
+    from colorize.train import train
 
     if resume and not force and (done := finished(path_trained_model, n_epochs)):
         return typer.echo(done)

@@ -15,7 +15,16 @@ import yaml
 from doit.reporter import ZeroReporter
 from fastcore.xtras import Config
 
-from .core import InputError, atomic, check_output, folder, sha256, user_path
+from colorize.core import (
+    InputError,
+    atomic,
+    check_output,
+    folder,
+    load_json,
+    project,
+    sha256,
+    user_path,
+)
 from .notebooks import _hint, cells, check_parameters, nbs, notebook, parameters
 from .page import to_html, write_index
 
