@@ -30,7 +30,7 @@ from .page import to_html, write_index
 
 # %% ../nbs/tool/pipeline.ipynb #c007
 STEPS = {
-    '00_core': [],
+    'core': [],
     '01_data': [],
     '02_model': [],
     '03_train': [],
@@ -39,7 +39,7 @@ STEPS = {
     '06_fid': [],
     '07_temperature': [],
 }
-STEPS['08_pipeline'] = list(STEPS)
+STEPS['pipeline'] = list(STEPS)
 
 # %% ../nbs/tool/pipeline.ipynb #c020
 def run_file(run: str) -> Path:
