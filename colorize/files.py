@@ -547,7 +547,7 @@ _holds: dict[str, set] = dict(JPEG={'exif', 'icc_profile', 'xmp', 'dpi', 'commen
 _holds |= dict(TIFF=_holds['JPEG'] - {'comment'})
 _holds |= dict(PNG=_holds['TIFF'] | {'text'})
 _holds |= dict.fromkeys(('WEBP', 'AVIF', 'HEIF'), {'exif', 'icc_profile', 'xmp'})
-_most = 65000  # bytes of a piece of metadata in a JPEG
+_jpeg_limit = 65000  # bytes of a piece of metadata
 
 
 def _new_exif(photo, software) -> bytes:
@@ -573,12 +573,12 @@ def _metadata(photo, kind, software) -> tuple[dict, list[str]]:
     if kind == 'PNG':
         info['text'], text = text, {}
     comment = text.get('Comment', '').encode('utf-8', 'replace')
-    if kind == 'JPEG' and len(comment) < _most:
+    if kind == 'JPEG' and len(comment) < _jpeg_limit:
         info['comment'] = comment
         text.pop('Comment', None)
     held = _holds[kind]
     if kind == 'JPEG':
-        held = held - {name for name in ('exif', 'xmp') if len(info.get(name) or b'') > _most}
+        held = held - {name for name in ('exif', 'xmp') if len(info.get(name) or b'') > _jpeg_limit}
     lost = [name.upper() for name in ('exif', 'xmp') if photo.info.get(name) and name not in held]
     return {name: v for name, v in info.items() if name in held and v}, lost + list(text)
 

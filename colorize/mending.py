@@ -68,11 +68,11 @@ _png_end = b'\0\0\0\0IEND\xaeB`\x82'
 
 
 def _without(png, chunks, needed) -> tuple[bytes, str]:  # the file; what was left out, and why
-    kept = [c.data for c in chunks if needed(c) and c.kind != b'IEND']
+    parts = [c.data for c in chunks if needed(c) and c.kind != b'IEND']
     names = dict.fromkeys(c.kind.decode('latin-1') for c in chunks if not needed(c))
     left_out = ', '.join(names) or 'its end'
     note = f'Damage outside of the picture was left out ({left_out}).'
-    return b''.join([png[:8], *kept, _png_end]), note
+    return b''.join([png[:8], *parts, _png_end]), note
 
 
 def mended_png(

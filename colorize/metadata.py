@@ -95,8 +95,8 @@ def _revise_camera(raw, start, size):  # the camera's directory: sRGB, and the n
         if tag in tags:
             set_number(raw, tags[tag], value)
     if IFD.Interop in tags:
-        below = raw.directory(get_number(raw, tags[IFD.Interop]))
-        _say_srgb(raw, below.get(Base.InteropIndex))
+        interop = raw.directory(get_number(raw, tags[IFD.Interop]))
+        _say_srgb(raw, interop.get(Base.InteropIndex))
 
 
 def _say_srgb(raw, entry):
@@ -178,9 +178,10 @@ class PhotoExif(NamedTuple):
 
 def _says_adobe(exif) -> bool:
     camera = exif.get_ifd(IFD.Exif)
-    below = exif.get_ifd(IFD.Interop) if IFD.Interop in camera else {}
+    interop = exif.get_ifd(IFD.Interop) if IFD.Interop in camera else {}
     space = camera.get(Base.ColorSpace)
-    return below.get(Base.InteropIndex) == 'R03' and space != 1 or space == 2  # DCF 2.0; Windows
+    by_camera = interop.get(Base.InteropIndex) == 'R03' and space != 1  # DCF 2.0
+    return by_camera or space == 2  # Windows
 
 # %% ../nbs/tool/metadata.ipynb #md28
 def read_exif(
@@ -232,8 +233,8 @@ def photo_info(
     dpi = _resolution(info)
     if sideways:
         dpi = dpi[::-1]
-    kept = dict(exif=exif, icc_profile=icc, xmp=_xmp(info), dpi=dpi, text=text)
-    return {name: value for name, value in kept.items() if value}
+    values = dict(exif=exif, icc_profile=icc, xmp=_xmp(info), dpi=dpi, text=text)
+    return {name: value for name, value in values.items() if value}
 
 # %% ../nbs/tool/metadata.ipynb #md34
 _read_elsewhere = re.compile('XML:com.adobe.xmp|Raw profile type (exif|APP1|xmp|icc)')

@@ -37,13 +37,13 @@ def _request(url, timeout):  # an open answer
     return opener.open(request, timeout=timeout)
 
 # %% ../nbs/tool/sources.ipynb #so11
-def _read_all(answer, url, most, deadline) -> bytes:
+def _read_all(answer, url, max_megabytes, deadline) -> bytes:
     data = bytearray()
     while part := answer.read1(1 << 20):
         data += part
-        if len(data) > most * 10**6:
+        if len(data) > max_megabytes * 10**6:
             raise InputError(
-                f'{url} is larger than {most} MB: download it yourself, and give the file.'
+                f'{url} is larger than {max_megabytes} MB: download it yourself, and give the file.'
             )
         if monotonic() > deadline:
             raise TimeoutError
@@ -70,7 +70,7 @@ def _fetch_error(e, url, timeout) -> InputError:
 def fetch(
     url: str,  # http or https
     timeout: float = 20,  # seconds without an answer; ten times as long for all of it
-    most: int = 200,  # megabytes
+    max_megabytes: int = 200,
 ) -> bytes:
     "What lies at an address. Raises `InputError`."
     import http.client
@@ -80,7 +80,7 @@ def fetch(
     deadline = monotonic() + 10 * timeout
     try:
         with _request(url, timeout) as answer:
-            return _read_all(answer, url, most, deadline)
+            return _read_all(answer, url, max_megabytes, deadline)
     except InputError:
         raise
     except (OSError, http.client.HTTPException, ValueError) as e:

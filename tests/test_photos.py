@@ -1053,7 +1053,7 @@ def test_addresses(monkeypatch, tmp_path):
         for name in ('ftp', 'file'):
             refused('cannot be fetched', read_photo, f'{at}/{name}.png')
         with pytest.raises(InputError, match='larger than 1 MB'):
-            sources.fetch(f'{at}/endless.png', most=1)
+            sources.fetch(f'{at}/endless.png', max_megabytes=1)
         jobs, _ = plan([f'{at}/photo.png', f'{at}/nothing.png', f'{at}/page.jpg'], tmp_path / 'out')
         summary = run_jobs(jobs, lambda photo, extra: photo)
         assert [p.name for p in summary.done] == ['photo.png'] and len(summary.failed) == 2
