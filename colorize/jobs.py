@@ -528,7 +528,7 @@ def run_jobs(
     skipped: int = 0,  # outputs that `plan` left out
     others: Counter | None = None,  # from `plan`
 ) -> Summary:
-    "Raises `InputError` if nothing can be written."
+    "Do jobs. Raises `InputError` if none can be written."
     jobs, start = list(jobs), monotonic()
     if jobs and jobs[0].out != '-':
         check_output(jobs[0].out, force=True)
