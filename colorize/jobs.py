@@ -344,67 +344,61 @@ class Pipeline:
         return False
 
 # %% ../nbs/tool/jobs.ipynb #c070b
-@patch
-def _load(self: Pipeline, read, *args):  # the item and what was prepared
+def _load(pipeline, read, *args):  # the item and what was prepared
     item = result_or_error(read, *args)
-    return item, None if isinstance(item, (Huge, InputError)) else self.prepare(item)
+    return item, None if isinstance(item, (Huge, InputError)) else pipeline.prepare(item)
 
 
-@patch
-def _read(self: Pipeline, job):
-    return job, *self._load(self.read, job)
+def _read(pipeline, job):
+    return job, *_load(pipeline, pipeline.read, job)
 
 
-@patch
-def _write(self: Pipeline, triple):
+def _write(pipeline, triple):
     job, item, extra = triple
     try:
-        return job, result_or_error(self.write, job, item, extra)
+        return job, result_or_error(pipeline.write, job, item, extra)
     finally:
-        if self.is_huge(item):
-            self.way_is_free.set()
+        if pipeline.is_huge(item):
+            pipeline.way_is_free.set()
 
 # %% ../nbs/tool/jobs.ipynb #c073a
-@patch
-def _entering(self: Pipeline, reads):
+def _enter(pipeline, reads):
     for job, item, prepared in reads:
         if isinstance(item, Huge):
-            self.way_is_free.wait()
-            item, prepared = self._load(item.load)
+            pipeline.way_is_free.wait()
+            item, prepared = _load(pipeline, item.load)
         if isinstance(item, InputError):
-            self.unread.append((job, item))
+            pipeline.unread.append((job, item))
         else:
             yield job, item, prepared
         del item, prepared  # let go before the next one is read
 
 
-@patch
-def _leaving(self: Pipeline, items):
+def _leave(pipeline, items):
     for triple in items:
-        if self.is_huge(triple[1]):
-            self.way_is_free.wait()
-            self.way_is_free.clear()
+        if pipeline.is_huge(triple[1]):
+            pipeline.way_is_free.wait()
+            pipeline.way_is_free.clear()
         yield triple
         del triple
 
 # %% ../nbs/tool/jobs.ipynb #c073b
-@patch
-def _take_unread(self: Pipeline):
-    while self.unread:
-        yield self.unread.popleft()
+def _take(unread):
+    while unread:
+        yield unread.popleft()
 
 
 @patch
 def run(self: Pipeline, jobs: Iterable) -> Iterator[tuple]:
-    "Yields each job with what `write` reports or an `InputError`."
-    reads = threaded(self._read, jobs, self.ahead, self.ahead)
-    worked = self._leaving(self.work(self._entering(reads)))
-    written = threaded(self._write, worked, self.ahead, self.ahead)
+    "Yields each job with what `write` reports, or with an `InputError`."
+    reads = threaded(partial(_read, self), jobs, self.ahead, self.ahead)
+    worked = _leave(self, self.work(_enter(self, reads)))
+    written = threaded(partial(_write, self), worked, self.ahead, self.ahead)
     with closing(reads), closing(written):
         for result in written:
             yield result
-            yield from self._take_unread()
-        yield from self._take_unread()
+            yield from _take(self.unread)
+        yield from _take(self.unread)
 
 # %% ../nbs/tool/jobs.ipynb #c072a
 HUGE = 40  # megapixels: larger photos are never read ahead
@@ -415,28 +409,19 @@ class PhotoPipeline(Pipeline):
 
     def __init__(self, finish, look=None, prepare=None, megapixels=200, **options):
         super().__init__()
-        self.finish, self.megapixels, self.options = finish, megapixels, options
-        self.work = look or self.work
-        self.prepare = prepare or self.prepare
+        self.finish, self.look, self.reduce = finish, look, prepare
+        self.megapixels, self.options = megapixels, options
+
+    def prepare(self, item):
+        return self.reduce(item) if self.reduce else None
+
+    def work(self, items):
+        return self.look(items) if self.look else items
 
     def is_huge(self, item):
         return item.megapixels > HUGE
 
-    def write(self, job, item, extra):
-        try:
-            paths, notes = write_results(job, self.finish(item, extra), **self.options)
-        except MemoryError as e:
-            raise InputError(f'{job.source} needs more memory than there is.') from e
-        return Written(paths, [f'{job.source}: {note}' for note in item.notes + notes])
-
 # %% ../nbs/tool/jobs.ipynb #c072b
-class Written(NamedTuple):
-    "What became of one photo."
-
-    paths: list  # of the results
-    notes: list[str]  # what was converted or lost on the way
-
-
 @patch
 def read(self: PhotoPipeline, job: Job):
     if job.refused:
@@ -451,6 +436,22 @@ def read(self: PhotoPipeline, job: Job):
         raise
     file.close()
     return photo
+
+# %% ../nbs/tool/jobs.ipynb #c072f
+class Written(NamedTuple):
+    "What became of one photo."
+
+    paths: list  # of the results
+    notes: list[str]  # what was converted or lost on the way
+
+
+@patch
+def write(self: PhotoPipeline, job: Job, item, extra) -> Written:
+    try:
+        paths, notes = write_results(job, self.finish(item, extra), **self.options)
+    except MemoryError as e:
+        raise InputError(f'{job.source} needs more memory than there is.') from e
+    return Written(paths, [f'{job.source}: {note}' for note in item.notes + notes])
 
 # %% ../nbs/tool/jobs.ipynb #c072c
 def write_results(
