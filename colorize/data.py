@@ -197,24 +197,24 @@ class Batches:
 
     photos: Packed | np.ndarray  # or N x H x H x 3 uint8
     bs: int = 32  # photos a batch
-    size: int = 112  # side of the crops; in validation: as packed
+    size: int = 112  # side of the crops; in validation, as packed
     seed: int = 42
     device: str | torch.device = 'cpu'
-    train: bool = True  # shuffle, crop, mirror, age?
+    train: bool = True  # shuffle, crop, mirror and age?
     crops: int = 1  # of each photo in an epoch
-    steps: int = 0  # of an epoch; 0: as many as the photos fill
-    age: bool = True  # degrade L?
+    steps: int = 0  # of an epoch; 0: what the photos fill
+    age: bool = True  # degrade L, in training?
     chroma: float = 1  # ab times this, in training
     part: tuple[int, int] = (0, 1)  # as for `random_crop`
     shares: np.ndarray | None = None  # of each photo: above 0, to 1
+    __iter__: ClassVar[Callable]
+    __len__: ClassVar[Callable]
     order: ClassVar[Callable]
     make: ClassVar[Callable]
     generator: ClassVar[Callable]
 
     def __post_init__(self):
         self.dataset, self.epoch, self.start = self.photos, 0, 0
-        if not self.train:
-            self.age, self.chroma, self.shares = False, 1, None
 
 # %% ../nbs/01_data.ipynb #c061a
 @patch
@@ -257,9 +257,10 @@ def __len__(self: Batches):
 def make(self: Batches, rgb: torch.Tensor, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     "N x H x H x 3 bytes to a batch of L and ab."
     rgb = rgb.permute(0, 3, 1, 2) / 255
-    if self.train:
-        rgb = random_crop(rgb, self.size, g, part=self.part)
-    L, ab = batch_rgb_to_lab(rgb).split([1, 2], 1)
+    if not self.train:
+        return batch_rgb_to_lab(rgb).split([1, 2], 1)
+    crops = random_crop(rgb, self.size, g, part=self.part)
+    L, ab = batch_rgb_to_lab(crops).split([1, 2], 1)
     return degrade(L, g, part=self.part) if self.age else L, ab * self.chroma
 
 # %% ../nbs/01_data.ipynb #n72004
