@@ -149,24 +149,24 @@ def _was_colorized(photo) -> bool:
     return 'colorize' in str(exif.get(ExifTags.Base.Software))
 
 
-def _remarks(photo, lights) -> list[str]:
-    remarks = []
+def _notes(photo, lights) -> list[str]:
+    notes = []
     if any(light.get('auto') for light in lights.values()):
         kelvin, tint = find_cast(photo.pixels)
-        remarks.append(f'Its light was taken for {kelvin:,.0f} K, tint {tint:+.0f}.')
+        notes.append(f'auto took its light to be {kelvin:,.0f} K, tint {tint:+.0f}.')
         if _was_colorized(photo):
-            remarks.append('It was colorized: auto takes back colours that were painted.')
+            notes.append('It was colorized: auto corrects colours that a model painted.')
     sample = photo.pixels[::8, ::8]
     share = max(clipped_share(sample, **light) for light in lights.values())
     if share >= 0.01:
-        remarks.append(
-            f'{share:.0%} of its pixels have a new colour that no screen shows, and are paler.'
+        notes.append(
+            f'{share:.0%} of its pixels get colours that no screen can show, and become paler.'
         )
-    return remarks
+    return notes
 
 # %% ../nbs/tool/albums.ipynb #c067e
 def _relit(lights, photo, _) -> dict[str, Photo]:
-    photo.notes.extend(_remarks(photo, lights))
+    photo.notes.extend(_notes(photo, lights))
     return {
         end: replace(photo, pixels=relight(photo.pixels, **light)) for end, light in lights.items()
     }

@@ -171,7 +171,7 @@ def _matches(pattern, out) -> list[Path]:
 # %% ../nbs/tool/jobs.ipynb #c065
 def _output_name(name: Path, suffix: str | None) -> Path:
     old = name.suffix.lower()
-    if old not in suffixes:  # if none is asked for, it is added when the photo has been read
+    if old not in suffixes:  # the right one is added when the photo has been read
         return name.with_name(name.name + (suffix or ''))
     if suffix:
         return name.with_suffix(suffix)
@@ -182,7 +182,7 @@ def _output_name(name: Path, suffix: str | None) -> Path:
 
 def output_names(
     names: list[Path],  # of photos, below the output folder
-    suffix: str | None,  # that of the format asked for; None: each keeps its own
+    suffix: str | None,  # of the requested format; None: each keeps its own
 ) -> list[Path]:
     "What the results of these photos are called."
     results = [_output_name(name, suffix) for name in names]
@@ -201,7 +201,7 @@ class Job:
 
     source: str | Path  # as for `read_photo`
     out: str | Path  # '-' is stdout; a name without a known suffix gets that of the photo's format
-    format: str | None = None  # Pillow's name, if it was asked for
+    format: str | None = None  # Pillow's name, if one is requested
     refused: str = ''  # a sentence, if it cannot be done beside the others
     ends: tuple[str, ...] = ('',)  # added to the name of `out`, one for each result
     beside: tuple[str, ...] = ()  # the same for PNG files that come with the results
@@ -521,7 +521,7 @@ class Summary:
     def __str__(self):
         parts = [f'{len(self.done)} done']
         if self.skipped:
-            parts.append(f'{self.skipped} skipped (they exist; --force makes them anew)')
+            parts.append(f'{self.skipped} skipped (they exist; --force replaces them)')
         if self.failed:
             parts.append(f'{len(self.failed)} failed')
         kinds = self.others.most_common()

@@ -259,7 +259,7 @@ def test_a_flipped_byte_is_mended(album, capsys, decoded):
         f.seek(-1, 1)
         f.write(bytes([byte ^ 16]))
     mended = packed_to(album)
-    assert 'made again: 1 ' in capsys.readouterr().out and len(decoded) == 31
+    assert 'decoded again: 1 ' in capsys.readouterr().out and len(decoded) == 31
     assert same(mended, fresh(album)) and same(old, mended)
 
 
@@ -295,7 +295,7 @@ def test_a_damaged_index_is_made_anew(album, damage, capsys):
             )[damage]
         )
     packed = packed_to(album)
-    assert same(packed, fresh(album)) and ('packed anew' in capsys.readouterr().out) == (
+    assert same(packed, fresh(album)) and ('packed again' in capsys.readouterr().out) == (
         damage != 'gone'
     )
 

@@ -182,7 +182,7 @@ def test_one_bad_file_stops_nothing(album):
     assert str(summary).startswith('3 done, 4 failed in ')
     jobs, done = plan('album', 'out', recursive=True)
     assert str(run_jobs(jobs, choosy, skipped=len(done))).startswith(
-        '1 done, 3 skipped (they exist; --force makes them anew), 2 failed in'
+        '1 done, 3 skipped (they exist; --force replaces them), 2 failed in'
     )
 
 
