@@ -25,7 +25,7 @@ COLORS = (
     '#56B4E9',  # sky
     '#595959',  # gray
 )
-_letters = {
+_letters: dict = {
     'font.size': 10,
     'axes.titlesize': 10,
     'axes.labelsize': 10,
@@ -35,7 +35,7 @@ _letters = {
 }
 
 # %% ../nbs/tool/figures.ipynb #c034a
-_lines = {
+_lines: dict = {
     'figure.figsize': (9, 3.4),
     'figure.dpi': 110,
     'figure.constrained_layout.use': True,
