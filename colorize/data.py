@@ -40,16 +40,12 @@ def sample_photos() -> list[Path]:  # sorted by name
     return sorted((p for p in paths if p.exists()), key=lambda p: p.name)
 
 
-def open_photo(
-    path: str | Path,  # any image file
-) -> Image.Image:  # RGB, upright
+def open_photo(path: str | Path) -> Image.Image:  # RGB, upright
     "A photo in 8-bit sRGB. Raises `InputError` if it cannot be decoded."
     return Image.fromarray(read_photo(path).rgb8)
 
 # %% ../nbs/01_data.ipynb #c017
-def chroma95(
-    rgb: np.ndarray,  # HxWx3 uint8
-) -> float:  # Lab units
+def chroma95(rgb: np.ndarray) -> float:  # HxWx3 uint8 to Lab units
     "95th percentile of chroma: how colourful the colourful part of a photo is."
     _, a, b = np.moveaxis(rgb_to_lab(rgb), -1, 0)
     return float(np.percentile(np.hypot(a, b), 95))
