@@ -363,7 +363,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'colorize.jobs._settle': ('tool/jobs.html#_settle', 'colorize/jobs.py'),
                                'colorize.jobs._single_target': ('tool/jobs.html#_single_target', 'colorize/jobs.py'),
                                'colorize.jobs._spare_inputs': ('tool/jobs.html#_spare_inputs', 'colorize/jobs.py'),
-                               'colorize.jobs._summed_up': ('tool/jobs.html#_summed_up', 'colorize/jobs.py'),
+                               'colorize.jobs._sum_up': ('tool/jobs.html#_sum_up', 'colorize/jobs.py'),
                                'colorize.jobs._take': ('tool/jobs.html#_take', 'colorize/jobs.py'),
                                'colorize.jobs._targets': ('tool/jobs.html#_targets', 'colorize/jobs.py'),
                                'colorize.jobs._write': ('tool/jobs.html#_write', 'colorize/jobs.py'),

@@ -541,13 +541,13 @@ def _outcomes(pipeline, jobs, bar) -> list:  # of the jobs, in their order
     return [outcome[id(job)] for job in jobs if id(job) in outcome]
 
 
-def _summed_up(outcomes, seconds, skipped, others) -> Summary:
-    well = [o for o in outcomes if not isinstance(o, InputError)]
+def _sum_up(outcomes, seconds, skipped, others) -> Summary:
+    done = [o for o in outcomes if not isinstance(o, InputError)]
     return Summary(
-        [path for o in well for path in o.paths],
+        [path for written in done for path in written.paths],
         skipped,
         [str(o) for o in outcomes if isinstance(o, InputError)],
-        [note for o in well for note in o.notes],
+        [note for written in done for note in written.notes],
         seconds,
         others or Counter(),
     )
@@ -560,16 +560,16 @@ def run_jobs(
     prepare: Callable | None = None,  # and its `prepare`
     quality: int = 95,
     software: str = '',  # the EXIF tag Software
-    force: bool = False,  # may existing files be replaced?
+    force: bool = False,  # replace existing files?
     megapixels: float = 200,  # larger ones are refused
     bar: bool = False,  # show progress?
     skipped: int = 0,  # outputs that `plan` left out
     others: Counter | None = None,  # from `plan`
 ) -> Summary:
-    "Do jobs. Raises `InputError` if none can be written."
+    "Run jobs. Raises `InputError` if none can be written."
     jobs, start = list(jobs), monotonic()
     if jobs and jobs[0].out != '-':
         check_output(jobs[0].out, force=True)
     options = dict(quality=quality, software=software, force=force)
     outcomes = _outcomes(PhotoPipeline(finish, look, prepare, megapixels, **options), jobs, bar)
-    return _summed_up(outcomes, monotonic() - start, skipped, others)
+    return _sum_up(outcomes, monotonic() - start, skipped, others)

@@ -274,20 +274,20 @@ def test_a_flipped_byte_of_a_photo_that_is_gone(album):
 @pytest.mark.parametrize('rest', [0, 5000, None])
 def test_photos_cut_short(album, rest):
     packed_to(album)
-    at = album.with_name('store') / 'photos.u8'
-    at.unlink() if rest is None else os.truncate(at, rest)
+    file = album.with_name('store') / 'photos.u8'
+    file.unlink() if rest is None else os.truncate(file, rest)
     assert same(packed_to(album), fresh(album))
 
 
 @pytest.mark.parametrize('damage', ['garbage', 'short', 'page', 'gone'])
-def test_a_damaged_index_is_made_anew(album, damage, capsys):
+def test_a_damaged_index_is_rebuilt(album, damage, capsys):
     packed_to(album)
-    at = album.with_name('store') / 'index.sqlite'
-    old = at.read_bytes()
+    file = album.with_name('store') / 'index.sqlite'
+    old = file.read_bytes()
     if damage == 'gone':
-        at.unlink()
+        file.unlink()
     else:
-        at.write_bytes(
+        file.write_bytes(
             dict(
                 garbage=b'no index' * 1000,
                 short=old[: len(old) // 2],
@@ -433,28 +433,28 @@ def test_folders_of_a_dataset(tmp_path):
 
 def test_own_validation_photos_and_their_look_alikes(tmp_path, capsys, stores):
     fill(tmp_path, *(f'train/{i}.bmp' for i in range(20)), size=(96, 96))
-    fill(tmp_path, *(f'held/{i}.bmp' for i in range(6)), size=(96, 96), first=40)
+    fill(tmp_path, *(f'judged/{i}.bmp' for i in range(6)), size=(96, 96), first=40)
     with Image.open(tmp_path / 'train/7.bmp') as im:
         im.resize((70, 70), Image.Resampling.BICUBIC).save(
-            tmp_path / 'held' / 'again.jpg', quality=50
+            tmp_path / 'judged' / 'again.jpg', quality=50
         )
-    shutil.copy(tmp_path / 'train/9.bmp', tmp_path / 'held' / 'copy.bmp')
-    train, valid = pack_dataset(tmp_path / 'train', tmp_path / 'held', size=56)
+    shutil.copy(tmp_path / 'train/9.bmp', tmp_path / 'judged' / 'copy.bmp')
+    train, valid = pack_dataset(tmp_path / 'train', tmp_path / 'judged', size=56)
     assert (len(train), len(valid)) == (20, 8) and valid.files == sorted(
         valid.files, key=lambda f: sha256(Path(f))
     )
-    found = leaks(train, valid)
-    assert [(Path(v).name, Path(t).name) for v, t, _ in found] == [
+    pairs = leaks(train, valid)
+    assert [(Path(v).name, Path(t).name) for v, t, _ in pairs] == [
         ('copy.bmp', '9.bmp'),
         ('again.jpg', '7.bmp'),
     ]
-    assert found[0][2] == 0 and 0 <= found[1][2] <= 6
+    assert pairs[0][2] == 0 and 0 <= pairs[1][2] <= 6
     assert 'among 8 validation photos: 2, ' in capsys.readouterr().out
-    (table,) = stores.glob('data/packed/held-*-64/leaks.csv')
-    assert [r[:2] for r in csv.reader(open(table))][1:] == [[v, t] for v, t, _ in found]
+    (table,) = stores.glob('data/packed/judged-*-64/leaks.csv')
+    assert [r[:2] for r in csv.reader(open(table))][1:] == [[v, t] for v, t, _ in pairs]
     for f in ('again.jpg', 'copy.bmp'):
-        (tmp_path / 'held' / f).unlink()
-    pack_dataset(tmp_path / 'train', tmp_path / 'held', size=56)
+        (tmp_path / 'judged' / f).unlink()
+    pack_dataset(tmp_path / 'train', tmp_path / 'judged', size=56)
     assert (
         'among 6 validation photos: 0\n' in capsys.readouterr().out
         and len(table.read_text().splitlines()) == 1
@@ -470,20 +470,20 @@ def test_look_alikes_as_by_comparing_all(bits, rng):
         def names(self, which):
             return [str(i) for i in which]
 
+    def flipped(n):
+        places = rng.choice(64, n, replace=False).astype(np.uint64)
+        return np.bitwise_or.reduce(np.uint64(1) << places, initial=np.uint64(0))
+
     a, b = (rng.integers(0, 2**63, n, np.uint64) << np.uint64(1) for n in (400, 300))
     for j in range(200):
-        b[j] = a[j] ^ np.bitwise_or.reduce(
-            np.uint64(1) << rng.choice(64, j % 13, replace=False).astype(np.uint64),
-            initial=np.uint64(0),
-        )
-    far = np.bitwise_count(a[None] ^ b[:, None])
-    found = leaks(Fake(a), Fake(b), bits)
-    assert {int(v): n for v, _, n in found} == {
-        j: int(far[j].min()) for j in np.flatnonzero(far.min(1) <= bits)
-    } and len(found) > 10
-    assert all(far[int(v), int(t)] == n for v, t, n in found) and [n for *_, n in found] == sorted(
-        n for *_, n in found
-    )
+        b[j] = a[j] ^ flipped(j % 13)
+    distance = np.bitwise_count(a[None] ^ b[:, None])
+    near = np.flatnonzero(distance.min(1) <= bits)
+    pairs = leaks(Fake(a), Fake(b), bits)
+    nearest = {int(valid): n for valid, _, n in pairs}
+    assert nearest == {j: int(distance[j].min()) for j in near} and len(pairs) > 10
+    assert all(distance[int(valid), int(train)] == n for valid, train, n in pairs)
+    assert [n for *_, n in pairs] == sorted(n for *_, n in pairs)
 
 
 def test_stores_of_folders_of_one_name(tmp_path):

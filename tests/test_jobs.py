@@ -126,7 +126,7 @@ def test_rules(album):
     refused('The format bmpp cannot', plan, 'one.png', 'out', format='bmpp')
     refused('contradict', plan, 'one.png', 'out.png', format='jpg')
     refused('no photos to read', plan, [], 'out')
-    assert sorted(album.rglob('*')) == before  # nothing was made
+    assert sorted(album.rglob('*')) == before  # nothing was written
 
 
 def test_output_inside_the_input(album):
@@ -280,7 +280,7 @@ def test_a_fault_of_ours_is_not_hidden(album):
 
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
-    "However many photos: few are held; of huge ones, one."
+    "However many photos there are, few are in memory; of huge ones, one."
     for i in range(12):
         write_photo(Photo(RGB), tmp_path / 'in' / f'{i:02}.png')
     alive, most, lock, decode = [0], [0], threading.Lock(), jobs_module.decode_photo
