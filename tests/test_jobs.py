@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from colorize import jobs as jobs_module
-from colorize.core import InputError
+from colorize.core import InputError, atomic
 from colorize.files import Photo, read_photo, write_photo
-from colorize.jobs import find_photos, plan, run_jobs
+from colorize.jobs import Huge, Pipeline, find_photos, plan, run_jobs
 
 
 def smooth(h=18, w=26, bits=8):
@@ -348,6 +348,48 @@ def test_ctrl_c(tmp_path):
     second = subprocess.run(command, capture_output=True, text=True)
     assert f'{40 - len(written)} done, {len(written)} skipped' in second.stdout
     assert len(list(out.iterdir())) == 40
+
+
+class Noted(Pipeline):
+    "Notes when each huge item is read and written; every second one cannot be written."
+
+    def __init__(self, ahead):
+        super().__init__(ahead)
+        self.steps = []
+
+    def read(self, job):
+        return Huge(lambda: self.steps.append(f'read {job}') or job)
+
+    def work(self, items):
+        pairs = islice(items, 2)  # a batch of two, both of which it holds
+        while batch := [*pairs]:
+            yield from batch
+            pairs = islice(items, 2)
+
+    def write(self, job, item, extra):
+        self.steps.append(f'write {job}')
+        if job in 'bd':
+            raise InputError(f'{job} is refused.')
+        return item
+
+    def is_huge(self, item):
+        return True
+
+
+def test_huge_items_in_batches_do_not_wait_for_each_other():
+    pipeline = Noted(ahead=2)
+    outcomes = {job: str(outcome) for job, outcome in pipeline.run('abcd')}
+    assert outcomes == dict(a='a', b='b is refused.', c='c', d='d is refused.')
+    order = {step: k for k, step in enumerate(pipeline.steps)}
+    for first, second in ('ab', 'bc', 'cd'):
+        assert order[f'write {first}'] < order[f'write {second}']
+    assert order['write a'] < order['read c'], 'three in memory'
+
+
+def test_a_name_too_long(tmp_path):
+    with pytest.raises(InputError, match='shorter name'):
+        with atomic(tmp_path / ('写' * 83 + '_warm.jpg')) as tmp:
+            tmp.write_text('whole')
 
 
 def test_stdin_and_stdout(tmp_path):
