@@ -141,9 +141,9 @@ def test_output_inside_the_input(album):
 
 
 def test_many_photos_are_planned_in_no_time(tmp_path):
-    start = time.monotonic()
+    start = time.process_time()  # other processes may be busy
     assert len(plan([f'{i}.jpg' for i in range(20000)], tmp_path)[0]) == 20000
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_unreadable_folder(album, monkeypatch):
