@@ -91,10 +91,11 @@ class Cells(nn.Module):
 
 # %% ../nbs/02_model.ipynb #h001
 class Bins(Cells):
-    "A distribution over cells of the ab plane; owns its loss and its decoding."
+    "A distribution over cells; owns its loss and its decoding."
 
-    vividness, balance, saturation = 0.6, 0.5, 1.0  # of the decoding: training tunes them
+    vividness, balance, saturation = 0.6, 0.5, 1.0  # training tunes them
     annealed_mean: Callable  # @patch, below
+    sharpened_mean: Callable
     entropy: Callable
 
     def loss(self, pred, ab):  # NxQxhxw, Nx2xHxW
@@ -113,17 +114,23 @@ class Bins(Cells):
 
 # %% ../nbs/02_model.ipynb #c021
 @patch
-def annealed_mean(self: Bins, pred, vividness: torch.Tensor) -> torch.Tensor:
-    "NxQxhxw scores to Nx2xhxw ab: sharpen, then take the mean (Zhang 2016, equation 5)."
-    k = (vividness / self.vividness).clamp(max=1) if self.vividness else torch.ones_like(vividness)
-    logits = pred.float() + (k * self.balance * self.lift - self.weights.log())[:, None, None]
+def sharpened_mean(self: Bins, pred, vividness, balance: torch.Tensor) -> torch.Tensor:
+    "NxQxhxw to Nx2xhxw: sharpen, then take the mean (Zhang 2016, equation 5)."
+    logits = pred.float() + (balance * self.lift - self.weights.log())[:, None, None]
     p = (logits.permute(0, 2, 3, 1) / (1 - vividness).clamp(min=0.02)).softmax(-1)
-    return (1 + k * (self.saturation - 1)) * (p @ self.centers).permute(0, 3, 1, 2)
+    return (p @ self.centers).permute(0, 3, 1, 2)
 
 
 @patch
-def entropy(self: Bins, pred: torch.Tensor) -> torch.Tensor:  # Nx1xhxw: 0 sure, 1 no idea
-    "Entropy of the classes, over that of a uniform choice."
+def annealed_mean(self: Bins, pred, vividness: torch.Tensor) -> torch.Tensor:
+    k = (vividness / self.vividness).clamp(max=1) if self.vividness else torch.ones_like(vividness)
+    ab = self.sharpened_mean(pred, vividness, k * self.balance)
+    return (1 + k * (self.saturation - 1)) * ab
+
+
+@patch
+def entropy(self: Bins, pred):  # Nx1xhxw: 0 sure, 1 no idea
+    "Of the classes, over that of a uniform choice."
     logp = (pred.float() - self.weights.log()[:, None, None]).permute(0, 2, 3, 1).log_softmax(-1)
     return -(logp.exp() * logp).sum(-1)[:, None] / np.log(len(self.centers))
 
@@ -163,7 +170,7 @@ def zeroed(layer: nn.Linear | nn.Conv2d):  # so that it changes nothing before i
 
 # %% ../nbs/02_model.ipynb #n71001
 class Context(nn.Module):
-    "Self-attention over all places of a map (Vaswani et al. 2017)."
+    "Self-attention over all places (Vaswani et al. 2017)."
 
     def __init__(self, n: int, heads: int = 4):  # n channels
         super().__init__()

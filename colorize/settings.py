@@ -79,22 +79,22 @@ class ExperimentSettings:
     chroma: float = 1  # what the chroma of the training photos is multiplied by
 
 
-offered = OutputSettings, StepSettings, NetworkSettings, PhotoSettings
-
-
 @dataclass(kw_only=True)
-class TrainSettings(ExperimentSettings, *offered):
+class TrainSettings(
+    ExperimentSettings, OutputSettings, StepSettings, NetworkSettings, PhotoSettings
+):
     "Everything that a training run can be told."
 
 # %% ../nbs/tool/settings.ipynb #x022
-sample_run = dict(epochs=3, batch_size=16, lr=0.0003, size=96, crops=16, force=True)
+offered = PhotoSettings, NetworkSettings, StepSettings, OutputSettings
+sample_run: dict[str, Any] = dict(epochs=3, batch_size=16, lr=0.0003, size=96, crops=16, force=True)
 
 
 class Setting(NamedTuple):
     "One line of the declaration."
 
     name: str
-    type: type
+    type: Any
     default: Any
     help: str
 
@@ -103,7 +103,7 @@ def describe_settings() -> list[Setting]:
     "The settings that notebook and command line offer, in order."
     return [
         Setting(f.name, f.type, f.default, docments(part)[f.name])
-        for part in reversed(offered)
+        for part in offered
         for f in fields(part)
     ]
 
@@ -173,11 +173,10 @@ def run_files(
     replace: bool = False,
 ) -> RunFiles:
     "The files of a run."
-    out = (
-        user_path(path_trained_model) if path_trained_model else folder('trained_model', 'mine.pth')
-    )
-    beside = [out.with_suffix(s) for s in ('.ckpt', '.json', '.png', '.best.pth')]
-    return RunFiles(out, *beside, out.with_name(f'{out.stem}_epochs'), replace)
+    default = folder('trained_model', 'mine.pth')
+    out = user_path(path_trained_model) if path_trained_model else default
+    ckpt, json, png, best = (out.with_suffix(s) for s in ('.ckpt', '.json', '.png', '.best.pth'))
+    return RunFiles(out, ckpt, json, png, best, out.with_name(f'{out.stem}_epochs'), replace)
 
 # %% ../nbs/tool/settings.ipynb #x044
 def may_begin(settings: TrainSettings) -> RunFiles:
