@@ -126,6 +126,8 @@ def together(
     if num_distrib() < 2:
         yield
         return
+    import fastai.distributed  # noqa: F401 # it gives Learners their `distrib_ctx`
+
     cpu = next(learn.model.parameters()).device.type == 'cpu'
     context = learn.distrib_ctx(sync_bn=False, cpu=cpu, mixed_precision='no')
     with notice_lost_process(hint), context:

@@ -24,7 +24,7 @@ from .core import folder, load_json, user_path
 class PhotoSettings:
     "Which photos a run learns from, and how they are cut."
 
-    dataset: str = "sample"  # sample, a folder of colour photos, or imagenette, coco_sample, pets
+    dataset: str = "sample"  # colour photos: sample, a folder, or imagenette, coco_sample, pets
     path_val: str = ""  # folder of validation photos; empty: a tenth of the dataset
     size: int = 112  # side of the square crops, in pixels
     crops: int = 1  # random crops drawn from each photo in an epoch
@@ -35,7 +35,7 @@ class PhotoSettings:
 class NetworkSettings:
     "What the network answers, what it starts from, and its shape."
 
-    loss: str = "classification"  # classification, l1, l2 or huber
+    loss: str = "classification"  # the loss: classification, l1, l2 or huber
     init: str = "shipped"  # start from: shipped, imagenet (the encoder), random, or a weights file
     rebalance: float = 0.0  # how much more rare colours weigh; 0: as the start, or not (Zhang: .5)
     stride: int = 0  # L's resolution over the prediction's: 16, 8, 4 or 2; 0: as the start, or 4
@@ -55,7 +55,7 @@ class StepSettings:
     bf16: bool = False  # multiply in bfloat16: twice as fast where the processor can (AMX, GPUs)
     kid_every: int = 0  # measure KID after every so many epochs and the last; 0: never
     seed: int = 42  # decides order and augmentation
-    device: str = "auto"  # auto, cpu, gpu, cuda or mps
+    device: str = "auto"  # where to compute: auto, cpu, gpu, cuda or mps
 
 # %% ../nbs/tool/settings.ipynb #x017
 @dataclass(kw_only=True)
@@ -66,7 +66,7 @@ class OutputSettings:
     minutes: float = 10.0  # between two checkpoints inside an epoch; each epoch ends with one
     log: str = ""  # also write for tensorboard or wandb, where installed
     resume: bool = False  # go on from the last checkpoint, if there is one
-    force: bool = False  # may existing files be replaced?
+    force: bool = False  # existing files may be replaced
 
 # %% ../nbs/tool/settings.ipynb #x019
 @dataclass(kw_only=True)

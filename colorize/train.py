@@ -66,8 +66,8 @@ class EMA(Callback):
         self.decay, self.state, self.steps = decay, {}, 0
 
     def before_fit(self):
-        warmup = dict(use_warmup=True, warmup_power=0.75)
-        self.average = ModelEmaV3(get_model(self.model), decay=self.decay, **warmup)
+        net = get_model(self.model)
+        self.average = ModelEmaV3(net, self.decay, use_warmup=True, warmup_power=0.75)
         self.steps = self.state.get('steps', 0)  # `state` comes from a checkpoint
         if self.state:
             self.average.module.load_state_dict(self.state['module'])
@@ -217,9 +217,10 @@ def make_batches(s: TrainSettings, device: str, part: tuple[int, int]) -> list[B
     with first_alone():
         packs = pack_dataset(s.dataset, s.path_val, s.size)
     drawn = read_shares(s.shares, packs[0].files) if s.shares else None
-    photos = s.batch_size, s.size, s.seed, device
-    more = s.crops, s.steps, s.age, s.chroma, part, drawn
-    return [Batches(p, *photos, train, *more) for p, train in zip(packs, (True, False))]
+    common = dict(bs=s.batch_size, size=s.size, seed=s.seed, device=device, part=part)
+    crops = dict(crops=s.crops, steps=s.steps, age=s.age, chroma=s.chroma, shares=drawn)
+    train, valid = packs
+    return [Batches(train, **common, **crops), Batches(valid, train=False, **common)]
 
 # %% ../nbs/03_train.ipynb #t006
 def prepare(
