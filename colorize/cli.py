@@ -90,17 +90,16 @@ app = typer.Typer(
 # %% ../nbs/tool/cli.ipynb #l011
 def options(*groups: type):
     "Give a command the options that classes declare: name, type, help and default."
+    keyword, needed = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+    parameters = [
+        inspect.Parameter(name, keyword, default=getattr(group, name, needed), annotation=kind)
+        for group in groups
+        for name, kind in group.__annotations__.items()
+    ]
 
     def add(command):
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        needed = inspect.Parameter.empty
-        command.__signature__ = inspect.Signature(
-            inspect.Parameter(name, keyword, default=getattr(group, name, needed), annotation=kind)
-            for group in groups
-            for name, kind in group.__annotations__.items()
-        )
-        named = command.__signature__.parameters.values()
-        command.__annotations__ = {p.name: p.annotation for p in named}
+        command.__signature__ = inspect.Signature(parameters)
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
 
     return add

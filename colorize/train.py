@@ -11,7 +11,7 @@ __all__ = ['adamw', 'tries', 'ab_error', 'to_photos', 'EMA', 'WatchColors', 'spl
 from dataclasses import replace
 from functools import partial
 from itertools import islice, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -217,8 +217,8 @@ def make_batches(s: TrainSettings, device: str, part: tuple[int, int]) -> list[B
     with first_alone():
         packs = pack_dataset(s.dataset, s.path_val, s.size)
     drawn = read_shares(s.shares, packs[0].files) if s.shares else None
-    common = dict(bs=s.batch_size, size=s.size, seed=s.seed, device=device, part=part)
-    crops = dict(crops=s.crops, steps=s.steps, age=s.age, chroma=s.chroma, shares=drawn)
+    common: Any = dict(bs=s.batch_size, size=s.size, seed=s.seed, device=device, part=part)
+    crops: Any = dict(crops=s.crops, steps=s.steps, age=s.age, chroma=s.chroma, shares=drawn)
     train, valid = packs
     return [Batches(train, **common, **crops), Batches(valid, train=False, **common)]
 
