@@ -1,8 +1,10 @@
-"The command line: help at once, and for every bad input one sentence, a non-zero exit, and nothing written."
+"The command line: help at once; for bad input one sentence, a non-zero exit, and nothing written."
 
-import os, re, subprocess, sys
+import os
+import re
+import subprocess
+import sys
 from io import BytesIO
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,9 +14,6 @@ from typer.testing import CliRunner
 from colorize.cli import app
 
 COMMANDS = ['image', 'temperature', 'train', 'validate', 'evaluate', 'export', 'report']
-needs_infer = pytest.mark.skipif(
-    find_spec('colorize.infer') is None, reason='no colorize.infer yet'
-)
 
 
 def say(line):
@@ -61,10 +60,8 @@ def test_help_names_every_command():
 
 def test_options_of_the_original():
     text = say('train --help').output
-    assert all(
-        o in text
-        for o in '--path-train --path-val --path-trained-model --n-epochs --n-batches --lr --resume --device'.split()
-    )
+    names = '--path-train --path-val --path-trained-model --n-epochs --n-batches --lr --resume'
+    assert all(name in text for name in (*names.split(), '--device'))
 
 
 inference = [
@@ -142,7 +139,7 @@ others = [
 
 @pytest.mark.parametrize(
     'line, part',
-    [pytest.param(*case, marks=needs_infer) for case in inference] + others,
+    inference + others,
     ids=lambda x: x,
 )
 def test_bad_input(here, line, part):
@@ -235,7 +232,6 @@ def test_temperature_in_a_pipe(here):
     assert result.returncode == 0 and Image.open(BytesIO(result.stdout)).size == (160, 120)
 
 
-@needs_infer
 def test_image_keeps_the_size(here):
     result = say('image one.png -o new/colour.png')
     assert result.exit_code == 0, result.output
@@ -265,28 +261,35 @@ def test_a_pipe(here):
 
 
 def test_kid_while_training(here, monkeypatch):
-    "Without Inception weights refused before the first step; with them, KID is among the numbers, but only where asked for."
-    from colorize import train
+    "Without Inception's weights refused before the first step; measured only where it is wanted."
     from colorize.core import InputError
 
     def none(device):
         raise InputError('There are no weights.')
 
-    line = 'train --path-train photos --path-val photos --path-trained-model m.pth --size 32 --n-batches 2 --n-epochs 1'
-    monkeypatch.setattr(train, 'Inception', none)
-    assert say(f'{line} --kid-every 1').stderr == 'There are no weights.\n' and not list(
-        here.glob('m.*')
-    )
+    def pixels(device):
+        return lambda photos: np.stack([p[::4, ::4].ravel() / 255 for p in photos])
+
+    line = 'train --path-train photos --path-val photos --path-trained-model m.pth'
+    line += ' --size 32 --n-batches 2 --n-epochs 1'
+    monkeypatch.setattr('colorize.networks.Inception', none)
+    assert say(f'{line} --kid-every 1').stderr == 'There are no weights.\n'
+    assert not list(here.glob('m.*'))
     assert ' kid ' not in say(line).stdout.splitlines()[-1]
-    monkeypatch.setattr(
-        train,
-        'Inception',
-        lambda device: lambda photos: np.stack([p[::4, ::4].ravel() / 255 for p in photos]),
-    )
-    assert re.search(
-        r' hist_distance 0\.\d+  kid -?\d\S*$',
-        say(f'{line} --kid-every 1 --force').stdout.splitlines()[-1],
-    )
+    monkeypatch.setattr('colorize.networks.Inception', pixels)
+    text = say(f'{line} --kid-every 1 --force').stdout.splitlines()[-1]
+    assert re.search(r' hist_distance 0\.\d+  kid -?\d\S*$', text)
+
+
+def test_every_setting_has_an_option():
+    "With its default, and with the names that the first colorizers gave it."
+    from colorize.settings import describe_settings
+
+    text = ' '.join(say('train --help').output.split())
+    names = dict(dataset='path-train', epochs='n-epochs', batch_size='n-batches, --batch-size')
+    for s in describe_settings():
+        assert f'--{names.get(s.name, s.name.replace("_", "-"))} ' in text, s.name
+        assert s.type is bool or s.default == '' or f'[default: {s.default}' in text
 
 
 # ---- streams and names that are not as they should be
@@ -344,7 +347,10 @@ def test_a_name_too_long_for_its_result(here):
 def test_two_photos_of_one_name(here):
     for suffix, kind in (('gif', 'GIF'), ('jfif', 'JPEG'), ('JPG', 'JPEG')):
         Image.open(here / 'one.png').save(here / 'photos' / f'a.{suffix}', format=kind)
-    names = lambda folder: {p.name for p in (here / folder).iterdir()}
+
+    def names(folder):
+        return {p.name for p in (here / folder).iterdir()}
+
     assert say('temperature photos --warm 9 -o new').exit_code == 0
     assert names('new') == {'a.png', 'a.gif.png', 'a.jfif', 'a.JPG', 'b.jpg', 'c.png'}
     assert say('temperature photos --warm 9 -o two --format png').exit_code == 0
@@ -369,7 +375,6 @@ def test_what_a_folder_run_passes_over(here):
     assert set(which[1].split(', ')) == {'2 .dng', '2 .txt', '1 without a suffix'}
 
 
-@needs_infer
 @pytest.mark.parametrize(
     'line',
     [

@@ -1,4 +1,4 @@
-"The network's shapes, its weights file for each of them, and colour that stops where lightness does."
+"The network's shapes, its weights file for each of them, and colour that stops where L does."
 
 import numpy as np
 import pytest
@@ -8,17 +8,10 @@ from hypothesis import given, settings, strategies as st
 
 from colorize.core import InputError
 from colorize.data import Batches, ab_histogram, check_photo, sample_photos
-from colorize.model import (
-    Bins,
-    class_weights,
-    enlarge,
-    known_colors,
-    load_model,
-    make_model,
-    save_model,
-)
 from colorize.metrics import mean_colorfulness
+from colorize.model import Bins, class_weights, enlarge, known_colors, make_model
 from colorize.train import to_photos, tune_decoding
+from colorize.weights import load_model, save_model
 
 
 @pytest.fixture(scope='module')
@@ -29,17 +22,17 @@ def squares():
 @pytest.mark.parametrize(
     'shape',
     [
-        dict(),
-        dict(zoom=2),
-        dict(stride=2, context=1),
-        dict(context=2, hints=True),
-        dict(encoder='classic'),
-        dict(stride=8, zoom=2, encoder='resnet10t'),
+        dict(loss='classification'),
+        dict(loss='l1', zoom=2),
+        dict(loss='classification', stride=2, context=1),
+        dict(loss='l1', context=2, hints=True),
+        dict(loss='classification', encoder='classic'),
+        dict(loss='l1', stride=8, zoom=2, encoder='resnet10t'),
     ],
     ids=str,
 )
-@pytest.mark.parametrize('loss', ['l1', 'classification'])
-def test_weights_file_brings_back_any_shape(tmp_path, squares, shape, loss):
+def test_weights_file_brings_back_any_shape(tmp_path, squares, shape):
+    loss, shape = shape['loss'], {k: v for k, v in shape.items() if k != 'loss'}
     net = make_model(loss, ab_histogram(squares), **shape).eval()
     again, L = load_model(save_model(net, tmp_path / 'm.pth')), torch.rand(2, 1, 64, 96) * 100
     assert again.config == net.config and net(L).shape[-2:] == (
@@ -90,10 +83,9 @@ def test_colour_stops_at_an_edge_of_lightness():
     side = (torch.arange(64) >= 27).float()  # inside a cell of the small picture
     L, ab = (20 + 50 * side).expand(1, 1, 64, 64), (40 * side).expand(1, 2, 64, 64)
     small = F.adaptive_avg_pool2d(ab, 8)
-    error = lambda x: (x - ab).abs().mean()
-    assert error(enlarge(small, L)) < 0.5 * error(
-        F.interpolate(small, size=(64, 64), mode='bilinear')
-    )
+    smooth = F.interpolate(small, size=(64, 64), mode='bilinear')
+    guided = enlarge(small, L)
+    assert (guided - ab).abs().mean() < 0.5 * (smooth - ab).abs().mean()
 
 
 def test_weights_of_the_loss_are_divided_out(squares):
@@ -117,9 +109,27 @@ def test_tuned_decoding_is_as_colourful_as_the_truth(squares):
         make_model('classification', ab_histogram(squares)),
         Batches(squares, bs=4, train=False),
     )
-    dials = tune_decoding(net, valid, vividness=(0.2, 0.6))
+    dials = tune_decoding(net, valid, [(v, b) for v in (0.2, 0.6) for b in (0, 0.5, 1)])
     assert {k: getattr(net.head, k) for k in dials} == dials
     with torch.no_grad():
         pairs = [(to_photos(L, net.ab(L)), to_photos(L, ab)) for L, ab in valid]
     made, true = (mean_colorfulness([x for p in pairs for x in p[k]]) for k in (0, 1))
     assert dials['saturation'] == 2 or abs(made / true - 1) < 0.05
+
+
+def test_decodings_tuned_as_before(squares):
+    "Trying dials leaves the head alone: what it decodes is what `decode` with these dials gives."
+    net = make_model('classification', ab_histogram(squares)).eval()
+    pred, head = torch.randn(2, len(net.head.centers), 4, 4), net.head
+    for head.vividness, head.balance in ((0, 0.25), (0.4, 0), (0.7, 1)):
+        dials = torch.tensor(float(head.vividness)), torch.tensor(float(head.balance))
+        assert torch.equal(head.decode(pred), head.sharpened_mean(pred, *dials))
+
+
+def test_weights_of_nothing_known_are_refused():
+    with pytest.raises(InputError, match='no loss'):
+        make_model('l3')
+    with pytest.raises(InputError, match='give hist'):
+        make_model('classification')
+    with pytest.raises(InputError, match='init'):
+        make_model('l1', init='none')
