@@ -506,7 +506,7 @@ class Classifier(Network):
         absent = net.load_state_dict(state, strict=False).missing_keys
         if absent := [k for k in absent if not k.endswith('num_batches_tracked')]:
             what = f'The ImageNet weights for {self.encoder} lack {absent[0]}'
-            raise InputError(f'{what}: install its package again.')
+            raise InputError(f'{what}: reinstall its package.')
         self.source = 'package or timm'
         self.net = net.eval().to(self.device).to(memory_format=torch.channels_last)
         self.name = f'{self.encoder} top-1 224 center {weights_hash(state)[:16]}'
