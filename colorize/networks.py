@@ -487,7 +487,7 @@ def distance(self: Lpips, a: np.ndarray, b: np.ndarray) -> dict:  # lpips: the d
 
 # %% ../nbs/tool/networks.ipynb #c028
 class Classifier(Network):
-    "Photos to the ImageNet class (0..999) that comes first."
+    "Photos to the ImageNet class (0..999) that wins."
 
     size, encoder = 1, 'tf_efficientnet_lite0'
     prepare: Callable
