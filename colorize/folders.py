@@ -621,7 +621,7 @@ def evaluate_folders(
     out: str | Path = '',  # folder; empty: results/evaluation
     size: int | None = None,  # px of centre squares; 0: whole files
     floors: str = 'all',  # names with commas between, all, or none
-    n: int = 0,  # at most this many of a side, by content hash; 0: all
+    n: int = 0,  # at most so many of a side, by content hash; 0: all
     device: str = 'auto',
     batch_size: int = 16,
     seed: int = 42,
@@ -629,7 +629,7 @@ def evaluate_folders(
     judges: Judges | None = None,  # None: all
     bar: bool = False,  # show progress bars?
 ) -> dict:  # what metrics.json holds; table, equal: to show
-    "Compare two collections by every figure; write it down."
+    "Compare two collections by all figures; write them down."
     places = find_places(real, generated, out, size, seed)
     names, device = parse_names(floors), pick_device(device)
     job = gather(real, generated, n)

@@ -196,9 +196,8 @@ def measure_pair(
         both |= dict(coherence=np.nan, coherence_real=np.nan)
     one, other = (measure_photo(rgb, judges.cache) for rgb in (real, predicted))
     one['coherence'] = both.pop('coherence_real')
-    if judges.lpips:
-        both['lpips'] = judges.lpips(real, predicted)
-    return one, dict(other, **both, cf_gap=abs(one['cf'] - other['cf']))
+    more = dict(lpips=judges.lpips(real, predicted)) if judges.lpips else {}
+    return one, dict(other, **both, cf_gap=abs(one['cf'] - other['cf']), **more)
 
 # %% ../nbs/tool/tables.ipynb #t020
 def stack_rows(
