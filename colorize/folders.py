@@ -621,7 +621,7 @@ def evaluate_folders(
     out: str | Path = '',  # folder; empty: results/evaluation
     size: int | None = None,  # px of centre squares; 0: whole files
     floors: str = 'all',  # names with commas between, all, or none
-    n: int = 0,  # at most so many of a side, by content hash; 0: all
+    n: int = 0,  # at most so many of a side; 0: all
     device: str = 'auto',
     batch_size: int = 16,
     seed: int = 42,
