@@ -114,8 +114,8 @@ def test_kid_of_pairs(rng):
 
 
 def test_kid_of_one_kind_is_nothing(rng):
-    found = [kid(*rng.gamma(1, 0.4, (2, 40, 64)), subsets=1, size=40)[0] for _ in range(200)]
-    assert abs(np.mean(found)) < 4 * np.std(found) / 200**0.5
+    measured = [kid(*rng.gamma(1, 0.4, (2, 40, 64)), subsets=1, size=40)[0] for _ in range(200)]
+    assert abs(np.mean(measured)) < 4 * np.std(measured) / 200**0.5
 
 
 def test_same_seed_same_kid(rng):
@@ -144,28 +144,28 @@ def test_delta_e_is_colours(photos):
     theirs = colour.difference.delta_E_CIE2000(
         rgb_to_lab(x).astype(float), rgb_to_lab(y).astype(float)
     )
-    found = photo_metrics(x, y)
-    assert found['de2000'] == pytest.approx(theirs.mean(), abs=1e-3)
-    assert found['de2000_p95'] == pytest.approx(np.percentile(theirs, 95), abs=1e-2)
+    measured = photo_metrics(x, y)
+    assert measured['de2000'] == pytest.approx(theirs.mean(), abs=1e-3)
+    assert measured['de2000_p95'] == pytest.approx(np.percentile(theirs, 95), abs=1e-2)
 
 
 def test_psnr_and_ssim_are_scikit_images(photos):
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     x, y = photos[0][0], recolor(photos[0][0], 0)
-    found = photo_metrics(x, y)
-    assert found['psnr'] == pytest.approx(peak_signal_noise_ratio(x, y), abs=1e-4)
-    assert found['ssim'] == pytest.approx(structural_similarity(x, y, channel_axis=-1), abs=1e-4)
+    measured = photo_metrics(x, y)
+    assert measured['psnr'] == pytest.approx(peak_signal_noise_ratio(x, y), abs=1e-4)
+    assert measured['ssim'] == pytest.approx(structural_similarity(x, y, channel_axis=-1), abs=1e-4)
 
 
 def test_a_known_shift():
     "Two plain colours of the same L, 30 apart along a: every pixel errs by 30."
     base = recolor(plain(145, 145, 145), (0, 10))
     moved = recolor(base, (30, 10))
-    found = photo_metrics(base, moved)
-    assert found['ab_error'] == pytest.approx(30, abs=0.7)
-    assert found['ab_rmse'] == pytest.approx(30, abs=0.7)
-    assert found['auc'] == pytest.approx(1 - found['ab_error'] / 150)  # the curve is a step
+    measured = photo_metrics(base, moved)
+    assert measured['ab_error'] == pytest.approx(30, abs=0.7)
+    assert measured['ab_rmse'] == pytest.approx(30, abs=0.7)
+    assert measured['auc'] == pytest.approx(1 - measured['ab_error'] / 150)  # the curve is a step
 
 
 def faded(real, k):
@@ -221,12 +221,13 @@ def test_compare_with_itself(photos):
 
 def test_floors_keep_lightness(photos):
     real, group = photos
-    for name, made in crossed_floors(real, group).items():
+    for name, predicted in crossed_floors(real, group).items():
         off = [
-            np.abs(rgb_to_lab(x)[..., 0] - rgb_to_lab(y)[..., 0]).mean() for x, y in zip(real, made)
+            np.abs(rgb_to_lab(x)[..., 0] - rgb_to_lab(y)[..., 0]).mean()
+            for x, y in zip(real, predicted)
         ]
         assert np.mean(off) < 0.5, name
-        assert all(x.shape == y.shape and y.dtype == np.uint8 for x, y in zip(real, made))
+        assert all(x.shape == y.shape and y.dtype == np.uint8 for x, y in zip(real, predicted))
 
 
 def test_floors_know_only_the_others(photos):
@@ -242,9 +243,9 @@ def test_floors_know_only_the_others(photos):
 def test_lookup_of_one_photo():
     "Fitted on a photo of one colour, the lookup paints that colour."
     teacher = recolor(plain(145, 145, 145), (20, -30))
-    made = floors([plain(145, 145, 145)], [teacher])
+    predicted = floors([plain(145, 145, 145)], [teacher])
     for name in ('mean ab', 'lookup', 'other'):
-        assert np.abs(made[name][0].astype(int) - teacher).max() <= 1
+        assert np.abs(predicted[name][0].astype(int) - teacher).max() <= 1
 
 
 def test_evaluation_set_counts_everything(tmp_path, photos):
@@ -252,8 +253,8 @@ def test_evaluation_set_counts_everything(tmp_path, photos):
     Image.fromarray(photos[0][0]).save(tmp_path / 'b.png')
     Image.fromarray(plain(90, 90, 90).repeat(4, 0).repeat(4, 1)).save(tmp_path / 'gray.png')
     (tmp_path / 'broken.jpg').write_bytes(b'no photo')
-    found, group, left_out = evaluation_set(sorted(tmp_path.iterdir()), 64)
-    assert len(found) == len(group) == 1 and len(left_out) == 3
+    cut, group, left_out = evaluation_set(sorted(tmp_path.iterdir()), 64)
+    assert len(cut) == len(group) == 1 and len(left_out) == 3
     assert (
         dict(left_out)['broken.jpg'] == 'cannot be decoded'
         and dict(left_out)['gray.png'] == 'near-gray'
@@ -294,12 +295,12 @@ def test_coherence_is_its_definition(squares256):
     counted = 0
     for real in squares256[::2]:
         for predicted in (real, recolor(real, rgb_to_lab(real)[..., [2, 1]])):
-            found, own = coherence(real, predicted)
+            spread, own = coherence(real, predicted)
             if (by_hand := coherence_by_hand(real, predicted)) is None:
-                assert math.isnan(found) and math.isnan(own)
+                assert math.isnan(spread) and math.isnan(own)
                 continue
             counted += 1
-            assert found == pytest.approx(by_hand, rel=1e-4)
+            assert spread == pytest.approx(by_hand, rel=1e-4)
             assert own == pytest.approx(coherence_by_hand(real, real), rel=1e-4) and own < 8
     assert counted >= 6
 
@@ -313,8 +314,8 @@ def test_coherence_of_two_fields():
     assert coherence(real, real) == (pytest.approx(0, abs=0.1), pytest.approx(0, abs=0.1))
     split = rgb_to_lab(real)[..., 1:]
     split[:64, 64:] += (-12, 16)
-    found, own = coherence(real, recolor(real, split))
-    assert found == pytest.approx(0.5 * 20 / 2, abs=0.3) and own == pytest.approx(0, abs=0.1)
+    spread, own = coherence(real, recolor(real, split))
+    assert spread == pytest.approx(0.5 * 20 / 2, abs=0.3) and own == pytest.approx(0, abs=0.1)
 
 
 def test_patches_raise_coherence_and_gray_has_none(squares256):
@@ -531,14 +532,14 @@ def test_histogram_distance_is_a_number(photos):
         assert all(math.isfinite(v) for v in (row['hist_distance'], *row['ci']['hist_distance']))
 
 
-def zhang(real, made, steps=1500):
+def zhang(real, predicted, steps=1500):
     "Area under the curve of Zhang 2016, 3.1: pixels within t = 0 .. 150, each weighing 1/p."
     labs = [
         (
             rgb_to_lab(x).reshape(-1, 3)[:, 1:].astype(float),
             rgb_to_lab(y).reshape(-1, 3)[:, 1:].astype(float),
         )
-        for x, y in zip(real, made)
+        for x, y in zip(real, predicted)
     ]
     p = np.zeros((27, 27))  # colours in cells of 10 units, with room around them
     for truth, _ in labs:
@@ -565,10 +566,10 @@ def zhang(real, made, steps=1500):
 def test_balanced_auc_is_zhangs(photos):
     real = [x[::2, ::2] for x in photos[0][:6]]
     for ab in ((0, 0), (20, 30)):
-        made = [recolor(x, ab) for x in real]
-        found = compare(real, made)
-        assert found['auc_balanced'] == pytest.approx(zhang(real, made), abs=1e-3)
-        assert abs(found['auc_balanced'] - found['auc']) > 0.01, 'the weights do nothing here'
+        predicted = [recolor(x, ab) for x in real]
+        measured = compare(real, predicted)
+        assert measured['auc_balanced'] == pytest.approx(zhang(real, predicted), abs=1e-3)
+        assert abs(measured['auc_balanced'] - measured['auc']) > 0.01, 'the weights do nothing here'
 
 
 def test_balanced_auc_of_two_colours():
@@ -587,14 +588,14 @@ def test_intervals_are_scipys(photos):
 
     real = photos[0]
     sides = measure(real, faded(real, 0.5))
-    found = summarize(*sides, times=8000)['ci']
+    measured = summarize(*sides, times=8000)['ci']
     for key in ('ab_error', 'psnr', 'cf'):
         theirs = bootstrap(
             (sides[1][key],), np.mean, n_resamples=8000, method='percentile', rng=1
         ).confidence_interval
-        assert found[key] == pytest.approx([*theirs], abs=0.06 * float(theirs.high - theirs.low)), (
-            key
-        )
+        assert measured[key] == pytest.approx(
+            [*theirs], abs=0.06 * float(theirs.high - theirs.low)
+        ), key
 
 
 def test_squares_of_a_photo_are_drawn_together():
@@ -625,9 +626,9 @@ def test_more_squares_are_no_more_photos(photos):
 
 def test_intervals_hold_the_figure(photos):
     real = photos[0]
-    found = compare(real, faded(real, 0.5), group=photos[1])
+    measured = compare(real, faded(real, 0.5), group=photos[1])
     for key in ('ab_error', 'de2000', 'psnr', 'cf', 'coherence', 'hist_distance', 'auc_balanced'):
-        assert found['ci'][key][0] < found[key] < found['ci'][key][1], key
+        assert measured['ci'][key][0] < measured[key] < measured['ci'][key][1], key
 
 
 # FID at infinity
@@ -639,13 +640,13 @@ def test_fid_infinity_of_gaussians(shift):
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(2, 900, 64))
     truth = 64 * shift**2
-    there, rows = fid_infinity(x, y + shift)
-    assert fid(x, y + shift) > truth + 1.5 and abs(there - truth) < 0.6
+    extrapolated, rows = fid_infinity(x, y + shift)
+    assert fid(x, y + shift) > truth + 1.5 and abs(extrapolated - truth) < 0.6
     assert [n for n, _ in rows] == sorted(n for n, _ in rows) and rows[-1] == (
         900,
         pytest.approx(fid(x, y + shift)),
     )
-    assert fid_infinity(x, y + shift)[0] == there
+    assert fid_infinity(x, y + shift)[0] == extrapolated
 
 
 def test_fid_infinity_of_itself(rng):
@@ -667,17 +668,17 @@ def test_same_figures_twice(photos, toy):
 def test_pixels_are_remembered(photos, monkeypatch, tmp_path):
     "The second run works nothing out; its figures are the same to the last bit."
     real, path = photos[0][:6], tmp_path / 'c.sqlite'
-    made = faded(real, 0.5)
-    fresh, first = compare(real, made), compare(real, made, Judges(cache=Cache(path)))
+    predicted = faded(real, 0.5)
+    fresh, first = compare(real, predicted), compare(real, predicted, Judges(cache=Cache(path)))
 
     def never(*_):
         raise AssertionError('worked out again')
 
     for work in ('photo_record', 'pair_record'):
         monkeypatch.setattr(tables, work, never)
-    assert fresh == first == compare(real, made, Judges(cache=Cache(path)))
+    assert fresh == first == compare(real, predicted, Judges(cache=Cache(path)))
     with pytest.raises(AssertionError):
-        compare(real, made[::-1], Judges(cache=Cache(path)))
+        compare(real, predicted[::-1], Judges(cache=Cache(path)))
 
 
 def test_no_coherence_is_remembered(photos, tmp_path):
@@ -715,12 +716,14 @@ def test_judges_are_asked(photos, toy):
 
 
 @pytest.mark.parametrize(
-    'real, made, words', [(3, 2, 'one for each'), (0, 0, 'photo'), (2, 'small', 'same size')]
+    'real, predicted, words', [(3, 2, 'one for each'), (0, 0, 'photo'), (2, 'small', 'same size')]
 )
-def test_pairs_that_are_none(photos, real, made, words):
-    made = [x[:32, :32] for x in photos[0][:2]] if made == 'small' else photos[0][:made]
+def test_pairs_that_are_none(photos, real, predicted, words):
+    predicted = (
+        [x[:32, :32] for x in photos[0][:2]] if predicted == 'small' else photos[0][:predicted]
+    )
     with pytest.raises(InputError, match=words):
-        compare(photos[0][:real], made)
+        compare(photos[0][:real], predicted)
 
 
 def test_floors_by_name():
@@ -737,13 +740,13 @@ def test_floors_by_name():
 
 def test_floors_are_in_order(photos):
     "A lazy collection of floors is what its elements are, whole or in slices."
-    made = crossed_floors(*photos)['lookup']
+    predicted = crossed_floors(*photos)['lookup']
     assert (
-        len(made) == len(photos[0])
-        and isinstance(made[::3], Lazy)
-        and len(made[::3]) == -(-len(made) // 3)
+        len(predicted) == len(photos[0])
+        and isinstance(predicted[::3], Lazy)
+        and len(predicted[::3]) == -(-len(predicted) // 3)
     )
-    assert np.array_equal(made[::3][1], made[3])
+    assert np.array_equal(predicted[::3][1], predicted[3])
 
 
 class Counted(np.ndarray):
@@ -758,7 +761,7 @@ class Counted(np.ndarray):
             cls.alive, cls.most = cls.alive + by, max(cls.alive + by, cls.most)
 
     @classmethod
-    def made(cls, i):
+    def predicted(cls, i):
         x = np.full((32, 32, 3), (i % 200, 80, 120), np.uint8).view(cls)
         cls.count(1)
         weakref.finalize(x, cls.count, -1)
@@ -768,9 +771,9 @@ class Counted(np.ndarray):
 @pytest.mark.parametrize('paired', [True, False])
 def test_collections_are_never_held_whole(paired, toy):
     n, Counted.alive, Counted.most = 200, 0, 0
-    real, made = (Lazy(range(k, k + n), Counted.made) for k in (0, 3))
+    real, predicted = (Lazy(range(k, k + n), Counted.predicted) for k in (0, 3))
     sides = measure(
-        real, made, Judges(toy(), (lambda x, y: 0.0) if paired else None, toy(2.0)), paired
+        real, predicted, Judges(toy(), (lambda x, y: 0.0) if paired else None, toy(2.0)), paired
     )
     summarize(*sides, paired, times=10)
     assert len(sides[1]['cf']) == n and 0 < Counted.most < 60 < n, Counted.most
@@ -778,13 +781,13 @@ def test_collections_are_never_held_whole(paired, toy):
 
 def test_floors_hold_one_photo_at_a_time():
     n, Counted.alive, Counted.most = 120, 0, 0
-    made = crossed_floors(Lazy(range(n), Counted.made), range(n))
+    predicted = crossed_floors(Lazy(range(n), Counted.predicted), range(n))
     assert (
         sum(
             1
             for name in ('gray', 'mean ab', 'lookup', 'other')
             for k in range(0, n, 10)
-            if made[name][k].shape == (32, 32, 3)
+            if predicted[name][k].shape == (32, 32, 3)
         )
         == 48
     )

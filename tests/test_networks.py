@@ -225,7 +225,7 @@ def test_lpips_goes_by_its_weights(monkeypatch, photos):
     "Other weights, another name: what the first said is not taken for what the second says."
     from torchvision.models import alexnet
 
-    cache, found = Cache(), []
+    cache, results = Cache(), []
     for seed in (1, 2, 1):
         torch.manual_seed(seed)
         state = alexnet().state_dict()
@@ -233,8 +233,12 @@ def test_lpips_goes_by_its_weights(monkeypatch, photos):
             networks, 'alexnet_weights', lambda download, state=state: (state, 'chance')
         )
         net = Lpips('cpu', cache)
-        found.append((net.name, net(*photos[0][:2])))
-    assert found[0] == found[2] and found[0][0] != found[1][0] and found[0][1] != found[1][1]
+        results.append((net.name, net(*photos[0][:2])))
+    assert (
+        results[0] == results[2]
+        and results[0][0] != results[1][0]
+        and results[0][1] != results[1][1]
+    )
 
 
 def test_lpips_of_small_photos(lpips):
