@@ -492,7 +492,7 @@ def judge_twice(
 # %% ../nbs/tool/folders.ipynb #f023005
 def floors_of(
     pairs: list[tuple],  # of files, the true photo first
-    real: Lazy,  # the true photos as they are compared
+    real: Sequence,  # the true photos as they are compared
     size: int,  # px of the centre squares; 0: whole photos
     seed: int,
 ) -> dict[str, Compared]:  # by name
@@ -588,7 +588,7 @@ def finish(
     "Write everything down."
     others, side = (job.others, 0) if job.others else (job.pairs, 1)
     files = [pair[0] for pair in job.pairs], [pair[side] for pair in others]
-    names = tuple([places.name(path) for path in paths] for paths in files)
+    names = [places.name(path) for path in files[0]], [places.name(path) for path in files[1]]
     photos = as_compared(job, places.size)[:2]
     write_evaluation(result, names, measured, photos, places.out)
     table = metrics_table(figures.rows, ['generated'])

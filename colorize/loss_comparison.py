@@ -96,22 +96,24 @@ def judge_floors(
 # %% ../nbs/04_loss_comparison.ipynb #k401002
 def judge(
     models: dict[str, list[UNet]],  # name: a model a seed
-    truth: Sequence[np.ndarray],  # true photos, HxHx3 uint8 each, of one size
+    truth: Sequence[np.ndarray],  # HxHx3 uint8 each, of one size
     judges: Judges = Judges(),
 ) -> Judged:  # models, then floors
-    "Colorize photos with every model, and measure them and the floors."
+    "Colorize photos with every model; measure them and floors."
     judged = Judged({}, {}, {})
     for name, nets in models.items():
         painted = [[Colorizer(net)(rgb) for rgb in truth] for net in nets]
         judged.photos[name] = painted[0]
         rows = [compare(truth, photos, judges) for photos in painted]
-        aged = [aged_error(net, truth) for net in nets]
-        judged.figures[name] = [row | dict(aged=error) for row, error in zip(rows, aged)]
+        aged = [dict(aged=aged_error(net, truth)) for net in nets]
+        judged.figures[name] = [row | more for row, more in zip(rows, aged)]
         equal = [compare_equal(truth, photos, judges) for photos in painted]
         if all(equal):
-            judged.equal[name] = equal
-    for part, floors in zip(judged, judge_floors(truth, judges)):
-        part |= floors
+            judged.equal[name] = [row for row in equal if row]
+    floors = judge_floors(truth, judges)
+    judged.photos.update(floors.photos)
+    judged.figures.update(floors.figures)
+    judged.equal.update(floors.equal)
     return judged
 
 # %% ../nbs/04_loss_comparison.ipynb #c011

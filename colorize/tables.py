@@ -160,13 +160,14 @@ def all_judges(
     cache: Cache | None = None,  # None: memory
     download: bool = True,  # may weights be downloaded?
 ) -> tuple[Judges, list[str]]:  # the judges, and a sentence for each that is missing
-    "Every network that judges, as far as its weights can be had."
+    "Every network that judges, if its weights can be had."
     found = [
         attempt(Inception, device, batch_size, cache, download),
         attempt(Lpips, device, cache, download),
         attempt(Classifier, device, batch_size, cache),
     ]
-    return Judges(*(net for net, _ in found), cache), [why for _, why in found if why]
+    judges = Judges(*(net for net, _ in found))._replace(cache=cache)
+    return judges, [why for _, why in found if why]
 
 # %% ../nbs/tool/tables.ipynb #t016
 if '__file__' in globals():
@@ -456,14 +457,14 @@ def summarize(
 ) -> dict:  # n, every figure (None: not measured), and `ci`: name -> [low, high]
     "The figures of two collections, with bootstrap intervals."
     sides = dict(real), dict(predicted)
-    features = [side.pop('features', None) for side in sides]
+    a, b = (side.pop('features', None) for side in sides)
     row = pixel_figures(*sides, paired, group, group_predicted, seed, times)
-    if features[0] is None or row['n'] < 2:
+    if a is None or b is None or row['n'] < 2:
         return row
-    mean, spread = kid(*features, paired=paired, seed=seed)
-    row |= dict(fid=fid(*features), kid=mean, kid_std=spread)
+    mean, spread = kid(a, b, paired, seed=seed)
+    row |= dict(fid=fid(a, b), kid=mean, kid_std=spread)
     if row['n'] >= 16:
-        row['fid_infinity'] = fid_infinity(*features, paired, seed=seed)[0]
+        row['fid_infinity'] = fid_infinity(a, b, paired, seed=seed)[0]
     return row
 
 # %% ../nbs/tool/tables.ipynb #c061
@@ -502,9 +503,9 @@ def real_halves(
 ) -> dict:  # as `summarize`
     "What two collections of real photos are apart: every other photo against the rest."
     half = split_in_two(group)
-    sides = [{name: v[half == k] for name, v in real.items()} for k in (0, 1)]
-    groups = [np.asarray(group)[half == k] for k in (0, 1)]
-    return summarize(*sides, False, *groups, seed=seed)
+    one, two = ({name: v[half == k] for name, v in real.items()} for k in (0, 1))
+    group_one, group_two = (np.asarray(group)[half == k] for k in (0, 1))
+    return summarize(one, two, False, group_one, group_two, seed)
 
 # %% ../nbs/tool/tables.ipynb #t033
 def metrics_table(
