@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['least', 'largest', 'alt_texts', 'Pairs', 'photos_by_name', 'pair_files', 'Job', 'first_n', 'gather', 'why_not',
-           'look', 'Side', 'Usable', 'side_of', 'usable', 'photos_of', 'in_memory', 'png_names', 'colorized',
-           'draw_histograms', 'draw_spread', 'draw_worst', 'Places', 'find_places', 'side_text', 'notes_for_readers',
+           'look', 'Summary', 'Usable', 'sum_up', 'usable', 'photos_of', 'in_memory', 'png_names', 'colorized',
+           'draw_histograms', 'draw_spread', 'draw_worst', 'Places', 'find_places', 'summary_text', 'notes_for_readers',
            'per_photo_table', 'json_rows', 'write_evaluation', 'Compared', 'Figures', 'scaled', 'judge_twice',
            'floors_of', 'usable_job', 'as_compared', 'judge_job', 'inputs', 'outcome', 'finish', 'check_empty',
            'notes_on', 'evaluate_folders', 'validate_model']
@@ -160,7 +160,7 @@ def look(pair: tuple, gray: bool) -> tuple[list[tuple[int, int]], str]:  # sizes
     return [im.size for im in photos], why_not(photos, gray)
 
 # %% ../nbs/tool/folders.ipynb #f009001
-class Side(NamedTuple):
+class Summary(NamedTuple):
     "Formats and sizes of the photos of one side."
 
     formats: dict[str, int]  # suffix -> how many
@@ -173,20 +173,20 @@ class Usable(NamedTuple):
 
     pairs: list[tuple]
     left_out: list[tuple[Path, str]]  # (file, reason)
-    sides: list[Side]
+    summaries: list[Summary]
 
 
-def side_of(paths: list[Path], sizes: list[tuple[int, int]]) -> Side:
+def sum_up(paths: list[Path], sizes: list[tuple[int, int]]) -> Summary:
     "Sum up one side."
     formats = Counter(path.suffix[1:].lower() for path in paths)
-    return Side(dict(sorted(formats.items())), min(sizes), max(sizes))
+    return Summary(dict(sorted(formats.items())), min(sizes), max(sizes))
 
 # %% ../nbs/tool/folders.ipynb #f009002
 def usable(
     pairs: list[tuple],  # true photo; generated one, None if there is only one side
     gray: bool = False,  # may the first of a pair be gray?
 ) -> Usable:
-    "Decode all photos. Raises `InputError` if fewer than two are left."
+    "Decode all. Raises `InputError` if fewer than two are left."
     seen = list(threaded(lambda pair: look(pair, gray), pairs))
     good = [(pair, sizes) for pair, (sizes, reason) in zip(pairs, seen) if not reason]
     bad = [(pair[0], reason) for pair, (_, reason) in zip(pairs, seen) if reason]
@@ -195,10 +195,10 @@ def usable(
         example = f' ({bad[0][0].name}: {bad[0][1]})' if bad else ''
         needs = 'An evaluation needs at least 2 photos that can be used'
         raise InputError(f'{needs}, and {have}{example}: give more colour photos.')
-    sides = []
+    summaries = []
     for k in range(len(good[0][1])):
-        sides.append(side_of([pair[k] for pair, _ in good], [sizes[k] for _, sizes in good]))
-    return Usable([pair for pair, _ in good], bad, sides)
+        summaries.append(sum_up([pair[k] for pair, _ in good], [sizes[k] for _, sizes in good]))
+    return Usable([pair for pair, _ in good], bad, summaries)
 
 # %% ../nbs/tool/folders.ipynb #c012
 largest = 1024  # px: longer sides are reduced for the pixel figures
@@ -346,13 +346,13 @@ def find_places(
     size: int | None,  # None: 0, or 256 for a model
     seed: int,
 ) -> Places:
-    "Check all. Raises `InputError`."
+    "Check. Raises `InputError`."
     model = user_path(generated).is_file()
     size = (256 if model else 0) if size is None else size
     if (size and size < least) or (model and not size):
-        ways = '' if model else ', or 0 for whole files'
+        or_zero = '' if model else ', or 0 for whole files'
         small = f'Squares of {size} px are too small'
-        raise InputError(f'{small}: give a size of {least} px or more{ways}.')
+        raise InputError(f'{small}: give a size of {least} px or more{or_zero}.')
     if seed < 0:
         raise InputError(f'The seed is {seed}: give 0 or more.')
     to = user_path(out) if out else folder('results', 'evaluation')
@@ -362,7 +362,7 @@ def find_places(
     return places
 
 # %% ../nbs/tool/folders.ipynb #c022
-def side_text(name: str, side: Side) -> str:
+def summary_text(name: str, side: Summary) -> str:
     "One side in a sentence."
     formats = ', '.join(f'{count} {suffix}' for suffix, count in side.formats.items())
     smallest, largest = ('x'.join(map(str, size)) for size in (side.smallest, side.largest))
@@ -377,15 +377,15 @@ _strangers = (
 
 # %% ../nbs/tool/folders.ipynb #f022001
 def notes_for_readers(
-    sides: list[Side],
+    summaries: list[Summary],
     generated: dict,  # the generated side, as `measure` gave it
     n: int,  # photos on each side
     inception: bool,  # is there a FID?
     paired: bool,
 ) -> list[str]:
     "What a reader of the numbers has to know."
-    notes = [side_text(*pair) for pair in zip(('True photos', 'Generated'), sides)]
-    if len(sides) > 1 and {'jpg', 'jpeg'} & {*sides[1].formats}:
+    notes = [summary_text(*pair) for pair in zip(('True photos', 'Generated'), summaries)]
+    if len(summaries) > 1 and {'jpg', 'jpeg'} & {*summaries[1].formats}:
         notes.append('Generated photos in JPEG: the format alone moves FID; keep PNG.')
     if gray := int((generated['hue'].sum(1) == 0).sum()):
         notes.append(f'{gray} of the generated photos {"is" if gray == 1 else "are"} gray.')
@@ -406,8 +406,8 @@ def per_photo_table(
     if paired:
         own = {f'{k}_real': v for k, v in real.items()}
         return pd.DataFrame(dict(photo=names[0], **own, **generated))
-    sides = zip(names, ('true', 'generated'), (real, generated))
-    return pd.concat([pd.DataFrame(dict(photo=n, side=side, **v)) for n, side, v in sides])
+    both = zip(names, ('true', 'generated'), (real, generated))
+    return pd.concat([pd.DataFrame(dict(photo=n, side=side, **v)) for n, side, v in both])
 
 # %% ../nbs/tool/folders.ipynb #f022008
 def json_rows(table) -> list[dict]:
@@ -485,8 +485,8 @@ def judge_twice(
     if factor is not None:
         real, predicted, files, paired = scaled(both, factor)
         label = label and f'{label}, equal'
-        sides = measure(real, predicted, judges, paired, label, files)
-        figures.equal[name] = summarize(*sides, paired, seed=seed) | dict(chroma=factor)
+        equal = measure(real, predicted, judges, paired, label, files)
+        figures.equal[name] = summarize(*equal, paired, seed=seed) | dict(chroma=factor)
     return measured
 
 # %% ../nbs/tool/folders.ipynb #f023005
@@ -501,8 +501,8 @@ def floors_of(
     floors = crossed_floors(shown, group, seed)
     sizes = zip(paths, shown)
     if size or all(Image.open(path).size == rgb.shape[1::-1] for path, rgb in sizes):
-        kept = {name: in_memory(photos) for name, photos in floors.items()}
-        return {name: Compared(real, v, None if size else (paths, v)) for name, v in kept.items()}
+        small = {name: in_memory(photos) for name, photos in floors.items()}
+        return {name: Compared(real, v, None if size else (paths, v)) for name, v in small.items()}
     whole = crossed_floors(Lazy(paths, lambda path: np.asarray(open_photo(path))), group, seed)
     both = {}
     for name, photos in floors.items():
@@ -510,14 +510,16 @@ def floors_of(
     return both
 
 # %% ../nbs/tool/folders.ipynb #f024002
-def usable_job(job: Job) -> tuple[Job, list[Side]]:
+def usable_job(job: Job) -> tuple[Job, list[Summary]]:
     "What of a job can be used."
-    found = usable(job.pairs)
-    left_out, sides = job.left_out + found.left_out, found.sides
+    checked = usable(job.pairs)
+    left_out, summaries = job.left_out + checked.left_out, checked.summaries
     if not job.others:
-        return Job(found.pairs, [], left_out), sides
+        return Job(checked.pairs, [], left_out), summaries
     others = usable(job.others, gray=True)
-    return Job(found.pairs, others.pairs, left_out + others.left_out), sides + others.sides
+    return Job(
+        checked.pairs, others.pairs, left_out + others.left_out
+    ), summaries + others.summaries
 
 
 def as_compared(job: Job, size: int) -> Compared:  # px of the centre squares; 0: whole photos
@@ -603,7 +605,7 @@ def check_empty(out: Path, force: bool):
 
 # %% ../nbs/tool/folders.ipynb #f024009
 def notes_on(
-    job: Job, sides: list[Side], figures: Figures, measured: Measured, judges: Judges
+    job: Job, summaries: list[Summary], figures: Figures, measured: Measured, judges: Judges
 ) -> list[str]:
     "`notes_for_readers` of a job."
     strangers = []
@@ -611,7 +613,7 @@ def notes_on(
         counts = f'{len(job.pairs)} true and {len(job.others)} generated photos'
         strangers = [f'No names agree: {counts} are compared as collections.']
     n, inception = figures.rows['generated']['n'], bool(judges.inception)
-    more = notes_for_readers(sides, measured.predicted, n, inception, not job.others)
+    more = notes_for_readers(summaries, measured.predicted, n, inception, not job.others)
     return strangers + more
 
 # %% ../nbs/tool/folders.ipynb #c024
@@ -639,7 +641,7 @@ def evaluate_folders(
 # %% ../nbs/tool/folders.ipynb #f024010
 def _evaluate(job, places, floors, device, batch_size, seed, judges, bar) -> dict:
     "`evaluate_folders` once its parameters are checked."
-    (job, sides), missing = usable_job(job), []
+    (job, summaries), missing = usable_job(job), []
     if judges is None:
         judges, missing = all_judges(device, batch_size, Cache(default_cache()))
     if places.model:
@@ -647,7 +649,7 @@ def _evaluate(job, places, floors, device, batch_size, seed, judges, bar) -> dic
         paths = [path for path, _ in job.pairs]
         job = job._replace(pairs=colorized(paths, places.model, to, places.size, device, bar))
     figures, measured = judge_job(job, places, floors, judges, seed, bar)
-    notes = notes_on(job, sides, figures, measured, judges) + missing
+    notes = notes_on(job, summaries, figures, measured, judges) + missing
     result = provenance(judges, device, seed) | inputs(places)
     result |= outcome(job, places, figures, notes)
     return finish(result, job, places, figures, measured)

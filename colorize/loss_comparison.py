@@ -99,7 +99,7 @@ def judge(
     truth: Sequence[np.ndarray],  # HxHx3 uint8 each, of one size
     judges: Judges = Judges(),
 ) -> Judged:  # models, then floors
-    "Colorize photos with every model; measure them and floors."
+    "Judge every model, and the floors."
     judged = Judged({}, {}, {})
     for name, nets in models.items():
         painted = [[Colorizer(net)(rgb) for rgb in truth] for net in nets]

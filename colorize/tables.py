@@ -6,7 +6,7 @@
 __all__ = ['photo_layout', 'pair_layout', 'columns', 'titles', 'three_digits', 'table_digits', 'equal_figures', 'fid_minimum',
            'kid_note', 'ci_note', 'EvaluationSet', 'cut_photo', 'evaluation_set', 'parse_names', 'photo_record',
            'error_table', 'pair_record', 'Judges', 'all_judges', 'measure_photo', 'measure_pair', 'stack_rows',
-           'ask_networks', 'pair_at', 'measure_side', 'Measured', 'check_collections', 'measure', 'balanced_auc',
+           'ask_networks', 'pair_at', 'measure_photos', 'Measured', 'check_collections', 'measure', 'balanced_auc',
            'hue_entropy', 'figure_text', 'resample', 'weighted_mean', 'statistics', 'interval', 'weights_of',
            'pixel_figures', 'summarize', 'compare', 'compare_equal', 'real_halves', 'metrics_table', 'markdown',
            'truth_row', 'whiskers', 'draw_bars', 'describe', 'rounded', 'fid_remark', 'provenance']
@@ -33,7 +33,6 @@ from colorize.metrics import (
     coherence,
     color_table,
     colorfulness,
-    far,
     floor_names,
     hue_table,
     hues,
@@ -42,6 +41,7 @@ from colorize.metrics import (
     scaled_chroma,
     split_in_two,
     squares,
+    sweep_end,
 )
 from .networks import Cache, Classifier, Inception, Lpips, attempt, content, recall
 
@@ -125,7 +125,7 @@ def photo_record(rgb: np.ndarray) -> dict:  # HxWx3 uint8 -> numbers as in `phot
 def error_table(real: np.ndarray, predicted: np.ndarray) -> np.ndarray:  # 529, Lab units
     "The ab error (at most 150) on each true colour, times the share of that colour."
     a, b = ((rgb_to_lab(real)[..., k].ravel() + 115) // 10 for k in (1, 2))
-    error = ab_distance(real, predicted).ravel().clip(max=far)
+    error = ab_distance(real, predicted).ravel().clip(max=sweep_end)
     return np.bincount((a * cells + b).astype(int), error, cells**2) / error.size
 
 # %% ../nbs/tool/tables.ipynb #t012
@@ -155,19 +155,19 @@ class Judges(NamedTuple):
 
 
 def all_judges(
-    device: str = 'auto',  # auto, cpu, gpu, cuda or mps
+    device: str = 'auto',
     batch_size: int = 16,
     cache: Cache | None = None,  # None: memory
     download: bool = True,  # may weights be downloaded?
 ) -> tuple[Judges, list[str]]:  # the judges, and a sentence for each that is missing
     "Every network that judges, if its weights can be had."
-    found = [
+    attempts = [
         attempt(Inception, device, batch_size, cache, download),
         attempt(Lpips, device, cache, download),
         attempt(Classifier, device, batch_size, cache),
     ]
-    judges = Judges(*(net for net, _ in found))._replace(cache=cache)
-    return judges, [why for _, why in found if why]
+    judges = Judges(*(net for net, _ in attempts))._replace(cache=cache)
+    return judges, [why for _, why in attempts if why]
 
 # %% ../nbs/tool/tables.ipynb #t016
 if '__file__' in globals():
@@ -207,20 +207,20 @@ def stack_rows(
     label: str = '',  # of the progress bar; none: no bar
 ) -> list[dict]:  # for each side: name -> array of n, float32
     "Rows as they come, put into one array for each name."
-    sides: list[dict] = []
+    stacks: list[dict] = []
     bar = tqdm(rows, label, n, disable=not label, unit='photo', leave=False)
     for i, row in enumerate(bar):
-        sides = sides or [{} for _ in row]
-        for side, values in zip(sides, row):
+        stacks = stacks or [{} for _ in row]
+        for stack, values in zip(stacks, row):
             for name, value in values.items():
-                if name not in side:
-                    side[name] = np.empty((n, *np.shape(value)), np.float32)
-                side[name][i] = value
-    return sides
+                if name not in stack:
+                    stack[name] = np.empty((n, *np.shape(value)), np.float32)
+                stack[name][i] = value
+    return stacks
 
 # %% ../nbs/tool/tables.ipynb #t021
 def ask_networks(
-    sides: list[dict],  # what is known of the true photos and of the predictions; filled in
+    stacks: list[dict],  # what is known of the true photos and of the predictions; filled in
     photos: Sequence,  # for each side, its photos: HxWx3 uint8, or files
     judges: Judges,
     paired: bool,
@@ -231,11 +231,11 @@ def ask_networks(
     for name, net in networks.items():
         if net:
             bar = label and f'{label}: {net.name.split()[0]}'
-            for side, images in zip(sides, photos):
-                side[name] = net(images, bar)
-    if 'named' in sides[1]:
-        same = sides[0].pop('named') == sides[1].pop('named')
-        sides[1]['top1'] = same[:, 0].astype(float)
+            for stack, images in zip(stacks, photos):
+                stack[name] = net(images, bar)
+    if 'named' in stacks[1]:
+        same = stacks[0].pop('named') == stacks[1].pop('named')
+        stacks[1]['top1'] = same[:, 0].astype(float)
 
 # %% ../nbs/tool/tables.ipynb #t023
 def pair_at(
@@ -252,7 +252,7 @@ def pair_at(
     return measure_pair(x, y, judges)
 
 
-def measure_side(photos: Sequence, cache: Cache | None, label: str) -> dict:  # name -> array
+def measure_photos(photos: Sequence, cache: Cache | None, label: str) -> dict:  # name -> array
     "`measure_photo` of every photo."
     rows = threaded(lambda i: (measure_photo(photos[i], cache),), range(len(photos)))
     return stack_rows(rows, len(photos), label)[0]
@@ -287,11 +287,11 @@ def measure(
     n, bar = check_collections(real, predicted, paired), label and f'{label}: pixels'
     if paired:
         pairs = threaded(partial(pair_at, real, predicted, judges), range(n))
-        sides = stack_rows(pairs, n, bar)
+        stacks = stack_rows(pairs, n, bar)
     else:
-        sides = [measure_side(photos, judges.cache, bar) for photos in (real, predicted)]
-    ask_networks(sides, files or (real, predicted), judges, paired, label)
-    return Measured(*sides)
+        stacks = [measure_photos(photos, judges.cache, bar) for photos in (real, predicted)]
+    ask_networks(stacks, files or (real, predicted), judges, paired, label)
+    return Measured(*stacks)
 
 # %% ../nbs/tool/tables.ipynb #c036
 def balanced_auc(
@@ -304,7 +304,7 @@ def balanced_auc(
     table = color.reshape(-1, cells, cells)
     smooth = gaussian_filter(table, (0, 0.5, 0.5)).reshape(color.shape)
     weight = np.divide(1, smooth, where=color > 0, out=np.zeros_like(smooth))
-    return 1 - (weight * error).sum(1) / (weight * color).sum(1) / far
+    return 1 - (weight * error).sum(1) / (weight * color).sum(1) / sweep_end
 
 # %% ../nbs/tool/tables.ipynb #t047
 def hue_entropy(
@@ -456,9 +456,9 @@ def summarize(
     times: int = 1000,  # bootstrap samples
 ) -> dict:  # n, every figure (None: not measured), and `ci`: name -> [low, high]
     "The figures of two collections, with bootstrap intervals."
-    sides = dict(real), dict(predicted)
-    a, b = (side.pop('features', None) for side in sides)
-    row = pixel_figures(*sides, paired, group, group_predicted, seed, times)
+    real, predicted = dict(real), dict(predicted)
+    a, b = real.pop('features', None), predicted.pop('features', None)
+    row = pixel_figures(real, predicted, paired, group, group_predicted, seed, times)
     if a is None or b is None or row['n'] < 2:
         return row
     mean, spread = kid(a, b, paired, seed=seed)
