@@ -186,7 +186,7 @@ def usable(
     pairs: list[tuple],  # true photo; generated one, None if there is only one side
     gray: bool = False,  # may the first of a pair be gray?
 ) -> Usable:
-    "Decode all. Raises `InputError` if fewer than two are left."
+    "Decode all. Raises `InputError` for fewer than two."
     seen = list(threaded(lambda pair: look(pair, gray), pairs))
     good = [(pair, sizes) for pair, (sizes, reason) in zip(pairs, seen) if not reason]
     bad = [(pair[0], reason) for pair, (_, reason) in zip(pairs, seen) if reason]
