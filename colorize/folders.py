@@ -420,7 +420,8 @@ def json_rows(table) -> list[dict]:
 
 # %% ../nbs/tool/folders.ipynb #f022009
 alt_texts = dict(
-    spread='Histograms of error and of colorfulness, and how often each ab cell occurs.',
+    spread='Histograms of error and of colorfulness over photos, and how often each ab cell '
+    'occurs, true and generated.',
     worst='The pairs with the largest errors, true beside generated.',
 )
 
