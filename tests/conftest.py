@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from colorize.data import sample_photos
-from colorize.tables import evaluation_set
+from colorize.evaluate import evaluation_set
 from colorize.networks import Classifier, Inception, Lpips, Network, attempt
 
 

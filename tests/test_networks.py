@@ -357,7 +357,7 @@ def work_in_threads(path):
     cache = Cache(path)
 
     def work(_):
-        for i in range(50):
+        for i in range(24):
             key = f'{i % 8}'.encode()
             known = cache.get('n', key, 2048)
             assert known is None or (known == i % 8).all()
