@@ -9,15 +9,19 @@ __all__ = ['photo_layout', 'pair_layout', 'columns', 'titles', 'three_digits', '
            'ask_networks', 'pair_at', 'measure_photos', 'Measured', 'check_collections', 'measure', 'balanced_auc',
            'hue_entropy', 'figure_text', 'resample', 'weighted_mean', 'statistics', 'interval', 'weights_of',
            'pixel_figures', 'summarize', 'compare', 'compare_equal', 'real_halves', 'metrics_table', 'markdown',
-           'truth_row', 'whiskers', 'draw_bars', 'describe', 'rounded', 'fid_remark', 'provenance']
+           'truth_row', 'whiskers', 'draw_bars', 'describe', 'as_jpeg', 'made_smaller', 'distances_by_n', 'rounded',
+           'fid_remark', 'provenance']
 
 # %% ../nbs/tool/tables.ipynb #t004
+import io
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
+from PIL import Image
 from tqdm.auto import tqdm
 
 from .core import InputError, pick_device, sha256, threaded
@@ -595,6 +599,33 @@ def describe(
         values = [f'{name} {figure_text(key, rows[name].get(key))}' for name in names]
         sentences.append(f'{titles[key].rstrip(" ↓↑")}: {", ".join(values)}.')
     return ' '.join(sentences)
+
+# %% ../nbs/tool/tables.ipynb #t071
+def as_jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:  # HxWx3 uint8 both
+    "A photo after it was a JPEG file."
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, 'jpeg', quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def made_smaller(rgb: np.ndarray, antialiased: bool) -> np.ndarray:  # HxWx3 uint8 both
+    "A photo at two fifths of its size: by Pillow's bicubic, or by OpenCV's linear filter."
+    size = (rgb.shape[1] * 2 // 5, rgb.shape[0] * 2 // 5)
+    if antialiased:
+        return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)
+
+# %% ../nbs/tool/tables.ipynb #t073
+def distances_by_n(a: np.ndarray, b: np.ndarray, paired: bool, seed: int = 42, draws: int = 4):
+    "FID and KID ×10³ of some of N x D features: a DataFrame of mean and std over draws, by N."
+    import pandas as pd
+
+    rows, rng = [], np.random.default_rng(seed)
+    for n in np.geomspace(min(12, len(a)), len(a), 6).astype(int).tolist() * draws:
+        i, j = rng.permutation(len(a))[:n], rng.permutation(len(b))[:n]
+        x, y = a[i], b[i if paired else j]
+        rows.append(dict(N=n, FID=fid(x, y), KID=1000 * kid(x, y, paired, 1, n)[0]))
+    return pd.DataFrame(rows).groupby('N').agg(['mean', 'std'])
 
 # %% ../nbs/tool/tables.ipynb #c065
 def rounded(
