@@ -1,37 +1,21 @@
-"The metrics themselves: closed forms, second implementations, and what they say when nothing can be measured."
+"The metrics: closed forms, second implementations, and what is said when nothing is measured."
 
 import math, threading, time, weakref
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.segmentation import felzenszwalb
 
-from colorize import evaluate
+from colorize import tables
 from colorize.core import InputError, threaded
-from colorize.lab import rgb_to_lab
 from colorize.data import sample_photos
-from colorize.evaluate import (
-    Judges,
-    compare,
-    compare_equal,
-    evaluation_set,
-    fid,
-    fid_infinity,
-    kid,
-    measure,
-    metrics_table,
-    resample,
-    statistics,
-    summarize,
-    tidy,
-    truth_row,
-    weighted_mean,
-)
+from colorize.evaluate import fid, fid_infinity, kid
+from colorize.lab import rgb_to_lab
 from colorize.metrics import (
     Lazy,
-    balanced_auc,
-    chosen,
     chroma_to_match,
     coherence,
     color_table,
@@ -47,44 +31,21 @@ from colorize.metrics import (
     segments,
 )
 from colorize.networks import Cache
-
-# Sharma, Wu and Dalal 2005, table 1: L a b, L a b, CIEDE2000
-SHARMA = '''
-50 2.6772 -79.7751 50 0 -82.7485 2.0425
-50 3.1571 -77.2803 50 0 -82.7485 2.8615
-50 2.8361 -74.0200 50 0 -82.7485 3.4412
-50 -1.3802 -84.2814 50 0 -82.7485 1.0000
-50 -1.1848 -84.8006 50 0 -82.7485 1.0000
-50 -0.9009 -85.5211 50 0 -82.7485 1.0000
-50 0 0 50 -1 2 2.3669
-50 -1 2 50 0 0 2.3669
-50 2.4900 -0.0010 50 -2.4900 0.0009 7.1792
-50 2.4900 -0.0010 50 -2.4900 0.0010 7.1792
-50 2.4900 -0.0010 50 -2.4900 0.0011 7.2195
-50 2.4900 -0.0010 50 -2.4900 0.0012 7.2195
-50 -0.0010 2.4900 50 0.0009 -2.4900 4.8045
-50 -0.0010 2.4900 50 0.0010 -2.4900 4.8045
-50 -0.0010 2.4900 50 0.0011 -2.4900 4.7461
-50 2.5 0 50 0 -2.5 4.3065
-50 2.5 0 73 25 -18 27.1492
-50 2.5 0 61 -5 29 22.8977
-50 2.5 0 56 -27 -3 31.9030
-50 2.5 0 58 24 15 19.4535
-50 2.5 0 50 3.1736 0.5854 1.0000
-50 2.5 0 50 3.2972 0 1.0000
-50 2.5 0 50 1.8634 0.5757 1.0000
-50 2.5 0 50 3.2592 0.3350 1.0000
-60.2574 -34.0099 36.2677 60.4626 -34.1751 39.4387 1.2644
-63.0109 -31.0961 -5.8663 62.8187 -29.7946 -4.0864 1.2630
-61.2901 3.7196 -5.3901 61.4292 2.2480 -4.9620 1.8731
-35.0831 -44.1164 3.7933 35.0232 -40.0716 1.5901 1.8645
-22.7233 20.0904 -46.6940 23.0331 14.9730 -42.5619 2.0373
-36.4612 47.8580 18.3852 36.2715 50.5065 21.2231 1.4146
-90.8027 -2.0831 1.4410 91.1528 -1.6435 0.0447 1.4441
-90.9257 -0.5406 -0.9208 88.6381 -0.8985 -0.7239 1.5381
-6.7747 -0.2908 -2.4247 5.8714 -0.0985 -2.2286 0.6377
-2.0776 0.0795 -1.1350 0.9033 -0.0636 -0.5514 0.9082
-'''
+from colorize.tables import (
+    Judges,
+    balanced_auc,
+    compare,
+    compare_equal,
+    evaluation_set,
+    measure,
+    metrics_table,
+    parse_names,
+    resample,
+    rounded,
+    statistics,
+    summarize,
+    truth_row,
+)
 
 
 def plain(*rgb):
@@ -92,7 +53,7 @@ def plain(*rgb):
 
 
 @pytest.mark.parametrize('rgb', [(0, 0, 0), (128, 128, 128), (255, 255, 255)])
-def test_colorfulness_of_grey(rgb):
+def test_colorfulness_of_gray(rgb):
     assert colorfulness(plain(*rgb)) == colorfulness(plain(*rgb), True) == 0
 
 
@@ -126,29 +87,6 @@ def test_fid_closed_form(rng):
     assert fid(z, z + 0.5) == pytest.approx(100 * 0.25)
 
 
-@pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('n, d', [(400, 64), (65, 64), (20, 64)])
-def test_fid_is_pytorch_fids(rng, n, d):
-    from pytorch_fid.fid_score import calculate_frechet_distance
-
-    x, y = rng.gamma(1, 0.4, (n, d)), rng.gamma(1.2, 0.4, (n + 3, d))
-    theirs = calculate_frechet_distance(
-        x.mean(0), np.cov(x, rowvar=False), y.mean(0), np.cov(y, rowvar=False)
-    )
-    assert fid(x, y) == pytest.approx(theirs, abs=1e-3)
-    assert fid(x, y) == pytest.approx(fid(y, x), abs=1e-9)
-
-
-@pytest.mark.parametrize('n', [8, 50])
-def test_kid_is_torchmetrics(rng, n):
-    from torchmetrics.image.kid import poly_mmd
-
-    x, y = rng.gamma(1, 0.4, (n, 128)), rng.gamma(1.2, 0.4, (n, 128))
-    assert kid(x, y, subsets=1, size=n)[0] == pytest.approx(
-        poly_mmd(torch.tensor(x), torch.tensor(y)).item(), abs=1e-12
-    )
-
-
 def test_kid_subsets_are_torchmetrics(rng):
     "Mean and spread over random subsets, against the whole class fed with ready features."
     from torchmetrics.image.kid import KernelInceptionDistance
@@ -176,8 +114,8 @@ def test_kid_of_pairs(rng):
 
 
 def test_kid_of_one_kind_is_nothing(rng):
-    found = [kid(*rng.gamma(1, 0.4, (2, 40, 64)), subsets=1, size=40)[0] for _ in range(200)]
-    assert abs(np.mean(found)) < 4 * np.std(found) / 200**0.5
+    measured = [kid(*rng.gamma(1, 0.4, (2, 40, 64)), subsets=1, size=40)[0] for _ in range(200)]
+    assert abs(np.mean(measured)) < 4 * np.std(measured) / 200**0.5
 
 
 def test_same_seed_same_kid(rng):
@@ -200,42 +138,34 @@ def test_bad_features(rng, call, words):
         call(rng.normal(size=(9, 5)))
 
 
-def test_delta_e_on_sharmas_pairs():
-    from skimage.color import deltaE_ciede2000
-
-    data = np.array([line.split() for line in SHARMA.strip().splitlines()], float)
-    assert data.shape == (34, 7)
-    assert deltaE_ciede2000(data[:, :3], data[:, 3:6]) == pytest.approx(data[:, 6], abs=1e-4)
-
-
 def test_delta_e_is_colours(photos):
     colour = pytest.importorskip('colour')
     x, y = photos[0][0], photos[0][3]
     theirs = colour.difference.delta_E_CIE2000(
         rgb_to_lab(x).astype(float), rgb_to_lab(y).astype(float)
     )
-    found = photo_metrics(x, y)
-    assert found['de2000'] == pytest.approx(theirs.mean(), abs=1e-3)
-    assert found['de2000_p95'] == pytest.approx(np.percentile(theirs, 95), abs=1e-2)
+    measured = photo_metrics(x, y)
+    assert measured['de2000'] == pytest.approx(theirs.mean(), abs=1e-3)
+    assert measured['de2000_p95'] == pytest.approx(np.percentile(theirs, 95), abs=1e-2)
 
 
 def test_psnr_and_ssim_are_scikit_images(photos):
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     x, y = photos[0][0], recolor(photos[0][0], 0)
-    found = photo_metrics(x, y)
-    assert found['psnr'] == pytest.approx(peak_signal_noise_ratio(x, y), abs=1e-4)
-    assert found['ssim'] == pytest.approx(structural_similarity(x, y, channel_axis=-1), abs=1e-4)
+    measured = photo_metrics(x, y)
+    assert measured['psnr'] == pytest.approx(peak_signal_noise_ratio(x, y), abs=1e-4)
+    assert measured['ssim'] == pytest.approx(structural_similarity(x, y, channel_axis=-1), abs=1e-4)
 
 
 def test_a_known_shift():
     "Two plain colours of the same L, 30 apart along a: every pixel errs by 30."
     base = recolor(plain(145, 145, 145), (0, 10))
     moved = recolor(base, (30, 10))
-    found = photo_metrics(base, moved)
-    assert found['ab_error'] == pytest.approx(30, abs=0.7)
-    assert found['ab_rmse'] == pytest.approx(30, abs=0.7)
-    assert found['auc'] == pytest.approx(1 - found['ab_error'] / 150)  # the curve is a step
+    measured = photo_metrics(base, moved)
+    assert measured['ab_error'] == pytest.approx(30, abs=0.7)
+    assert measured['ab_rmse'] == pytest.approx(30, abs=0.7)
+    assert measured['auc'] == pytest.approx(1 - measured['ab_error'] / 150)  # the curve is a step
 
 
 def faded(real, k):
@@ -291,20 +221,21 @@ def test_compare_with_itself(photos):
 
 def test_floors_keep_lightness(photos):
     real, group = photos
-    for name, made in crossed_floors(real, group).items():
+    for name, predicted in crossed_floors(real, group).items():
         off = [
-            np.abs(rgb_to_lab(x)[..., 0] - rgb_to_lab(y)[..., 0]).mean() for x, y in zip(real, made)
+            np.abs(rgb_to_lab(x)[..., 0] - rgb_to_lab(y)[..., 0]).mean()
+            for x, y in zip(real, predicted)
         ]
         assert np.mean(off) < 0.5, name
-        assert all(x.shape == y.shape and y.dtype == np.uint8 for x, y in zip(real, made))
+        assert all(x.shape == y.shape and y.dtype == np.uint8 for x, y in zip(real, predicted))
 
 
 def test_floors_know_only_the_others(photos):
     "A photo's floors, half chroma aside, may not change with its own colours."
     real, group = photos
-    grey = [recolor(x, 0) if g == group[0] else x for x, g in zip(real, group)]
-    a, b = crossed_floors(real, group), crossed_floors(grey, group)
-    for name in ('grey', 'mean ab', 'lookup', 'other'):
+    gray = [recolor(x, 0) if g == group[0] else x for x, g in zip(real, group)]
+    a, b = crossed_floors(real, group), crossed_floors(gray, group)
+    for name in ('gray', 'mean ab', 'lookup', 'other'):
         assert np.abs(a[name][0].astype(int) - b[name][0]).mean() < 1.5, name  # L in 8 bits
     assert np.abs(a['half chroma'][0].astype(int) - b['half chroma'][0]).mean() > 5
 
@@ -312,24 +243,24 @@ def test_floors_know_only_the_others(photos):
 def test_lookup_of_one_photo():
     "Fitted on a photo of one colour, the lookup paints that colour."
     teacher = recolor(plain(145, 145, 145), (20, -30))
-    made = floors([plain(145, 145, 145)], [teacher])
+    predicted = floors([plain(145, 145, 145)], [teacher])
     for name in ('mean ab', 'lookup', 'other'):
-        assert np.abs(made[name][0].astype(int) - teacher).max() <= 1
+        assert np.abs(predicted[name][0].astype(int) - teacher).max() <= 1
 
 
 def test_evaluation_set_counts_everything(tmp_path, photos):
     Image.fromarray(photos[0][0]).save(tmp_path / 'a.png')
     Image.fromarray(photos[0][0]).save(tmp_path / 'b.png')
-    Image.fromarray(plain(90, 90, 90).repeat(4, 0).repeat(4, 1)).save(tmp_path / 'grey.png')
+    Image.fromarray(plain(90, 90, 90).repeat(4, 0).repeat(4, 1)).save(tmp_path / 'gray.png')
     (tmp_path / 'broken.jpg').write_bytes(b'no photo')
-    found, group, left_out = evaluation_set(sorted(tmp_path.iterdir()), 64)
-    assert len(found) == len(group) == 1 and len(left_out) == 3
+    cut, group, left_out = evaluation_set(sorted(tmp_path.iterdir()), 64)
+    assert len(cut) == len(group) == 1 and len(left_out) == 3
     assert (
         dict(left_out)['broken.jpg'] == 'cannot be decoded'
-        and dict(left_out)['grey.png'] == 'near-grey'
+        and dict(left_out)['gray.png'] == 'near-gray'
     )
     with pytest.raises(InputError, match='None of the 1 photos'):
-        evaluation_set([tmp_path / 'grey.png'], 64)
+        evaluation_set([tmp_path / 'gray.png'], 64)
 
 
 def test_evaluation_set_has_one_order():
@@ -349,9 +280,6 @@ def squares256():
 
 def coherence_by_hand(real, predicted):
     "The definition, segment by segment and in float64."
-    import cv2
-    from skimage.segmentation import felzenszwalb
-
     labels = felzenszwalb(cv2.GaussianBlur(real, (0, 0), 1), scale=300, sigma=0.8, min_size=300)
     truth, guess = (rgb_to_lab(x)[..., 1:].astype(float) for x in (real, predicted))
     total = area = 0
@@ -365,20 +293,20 @@ def coherence_by_hand(real, predicted):
 
 def test_coherence_is_its_definition(squares256):
     counted = 0
-    for real in squares256:
+    for real in squares256[::2]:
         for predicted in (real, recolor(real, rgb_to_lab(real)[..., [2, 1]])):
-            found, own = coherence(real, predicted)
+            spread, own = coherence(real, predicted)
             if (by_hand := coherence_by_hand(real, predicted)) is None:
-                assert math.isnan(found) and math.isnan(own)
+                assert math.isnan(spread) and math.isnan(own)
                 continue
             counted += 1
-            assert found == pytest.approx(by_hand, rel=1e-4)
+            assert spread == pytest.approx(by_hand, rel=1e-4)
             assert own == pytest.approx(coherence_by_hand(real, real), rel=1e-4) and own < 8
-    assert counted >= 12
+    assert counted >= 6
 
 
 def test_coherence_of_two_fields():
-    "Two fields of one colour each: 0 for themselves; a field split in two colours d apart spreads by d/2, over half of the area."
+    "Two fields of one colour: 0. One split in two colours d apart spreads by d/2, over its half."
     real = np.concatenate(
         [recolor(np.full((64, 128, 3), 145, np.uint8), ab) for ab in ((30, 20), (-30, 20))]
     )
@@ -386,14 +314,14 @@ def test_coherence_of_two_fields():
     assert coherence(real, real) == (pytest.approx(0, abs=0.1), pytest.approx(0, abs=0.1))
     split = rgb_to_lab(real)[..., 1:]
     split[:64, 64:] += (-12, 16)
-    found, own = coherence(real, recolor(real, split))
-    assert found == pytest.approx(0.5 * 20 / 2, abs=0.3) and own == pytest.approx(0, abs=0.1)
+    spread, own = coherence(real, recolor(real, split))
+    assert spread == pytest.approx(0.5 * 20 / 2, abs=0.3) and own == pytest.approx(0, abs=0.1)
 
 
 def test_patches_raise_coherence_and_gray_has_none(squares256):
     rng = np.random.default_rng(0)
     measured = 0
-    for real in squares256:
+    for real in squares256[1::2]:
         patches = rng.normal(size=(8, 8, 2)).repeat(32, 0).repeat(32, 1) * 12
         patchy, own = coherence(real, recolor(real, rgb_to_lab(real)[..., 1:] + patches))
         if math.isnan(own):
@@ -404,14 +332,14 @@ def test_patches_raise_coherence_and_gray_has_none(squares256):
         assert coherence(real, recolor(real, rgb_to_lab(real)[..., 1:] / 2))[0] == pytest.approx(
             own / 2, rel=0.15
         )
-    assert measured >= 6
+    assert measured >= 3
 
 
 def test_coherence_of_large_photos(squares256):
-    "Photos are segmented at 256 px on the short side, so that a figure does not depend on how large the file is."
-    for real in squares256[:3]:
+    "A figure does not depend on how large the file is: photos are segmented at 256 px."
+    for real in squares256[:1]:
         stained = recolor(real, rgb_to_lab(real)[..., [2, 1]])
-        large = [x.repeat(3, 0).repeat(3, 1) for x in (real, stained)]
+        large = [x.repeat(2, 0).repeat(2, 1) for x in (real, stained)]
         assert coherence(*large) == pytest.approx(coherence(real, stained), rel=1e-6, nan_ok=True)
         assert len(np.unique(segments(large[0]))) != len(np.unique(segments(real))), (
             'size makes no difference here'
@@ -419,7 +347,7 @@ def test_coherence_of_large_photos(squares256):
 
 
 def test_photos_without_one_colour_do_not_count(squares256):
-    "The mean is that of the others, in figures, intervals and halves; where there are no others nothing is measured, and nothing is NaN."
+    "The mean is that of the others; where there are none nothing is measured, and nothing is NaN."
     rng = np.random.default_rng(1)
     noise = [
         recolor(np.full((64, 64, 3), 145, np.uint8), rng.normal(0, 30, (64, 64, 2)))
@@ -442,16 +370,10 @@ def test_photos_without_one_colour_do_not_count(squares256):
     )
     assert (
         metrics_table(dict(noise=nothing)).loc['coherence', 'noise'] == '–'
-        and tidy(nothing)['coherence'] is None
+        and rounded(nothing)['coherence'] is None
     )
     few = compare([*noise, plain_ones[0]], [*noise, plain_ones[0]])
     assert all(math.isfinite(q) for q in few['ci'].get('coherence', ()))
-
-
-def test_weighted_mean():
-    w = np.array([[0.5, 0.25, 0.25], [0, 0.5, 0.5], [0, 1, 0]])
-    assert weighted_mean(w, np.array([1.0, 2, 4])) == pytest.approx(w @ [1, 2, 4])
-    assert weighted_mean(w, np.array([1, np.nan, 4])) == pytest.approx([2, 4, np.nan], nan_ok=True)
 
 
 def test_the_truth_has_its_own_column(photos):
@@ -460,7 +382,7 @@ def test_the_truth_has_its_own_column(photos):
         k: row[f'{k}_real'] for k in ('cf', 'cf_abs', 'coherence', 'hue_entropy')
     }
     assert row['coherence'] < row['coherence_real'] and not any(
-        k.endswith('_real') for k in tidy(row)
+        k.endswith('_real') for k in rounded(row)
     )
 
 
@@ -577,7 +499,7 @@ def test_hues_of_a_wheel():
 
 
 def test_histogram_distance_closed_form():
-    "Of shares p and q of two colours: the square root of the mean Kullback-Leibler divergence, in bits, from their middle."
+    "Two colours: the root of the mean Kullback-Leibler divergence from their middle, in bits."
     red, blue = (recolor(plain(120, 120, 120), ab) for ab in ((40, 20), (0, -40)))
     p, q = np.array([0.75, 0.25]), np.array([0.25, 0.75])
     bits = np.mean([(s * np.log2(s / ((p + q) / 2))).sum() for s in (p, q)])
@@ -591,7 +513,7 @@ def test_histogram_distance_closed_form():
 
 
 def test_histogram_distance_is_a_number(photos):
-    "The same photos in another order differ in the last bit of a sum, and the root of a tiny negative number is none."
+    "Another order of photos may differ in the last bit, and a tiny negative number has no root."
     real = [x[:53, :61] for x in photos[0]]
     for seed in range(20):
         assert (
@@ -610,14 +532,14 @@ def test_histogram_distance_is_a_number(photos):
         assert all(math.isfinite(v) for v in (row['hist_distance'], *row['ci']['hist_distance']))
 
 
-def zhang(real, made, steps=1500):
-    "The area under the curve of Zhang 2016, 3.1, pixel by pixel: how much lies within t, for t = 0 .. 150, each pixel weighing 1/p of its colour."
+def zhang(real, predicted, steps=1500):
+    "Area under the curve of Zhang 2016, 3.1: pixels within t = 0 .. 150, each weighing 1/p."
     labs = [
         (
             rgb_to_lab(x).reshape(-1, 3)[:, 1:].astype(float),
             rgb_to_lab(y).reshape(-1, 3)[:, 1:].astype(float),
         )
-        for x, y in zip(real, made)
+        for x, y in zip(real, predicted)
     ]
     p = np.zeros((27, 27))  # colours in cells of 10 units, with room around them
     for truth, _ in labs:
@@ -644,10 +566,10 @@ def zhang(real, made, steps=1500):
 def test_balanced_auc_is_zhangs(photos):
     real = [x[::2, ::2] for x in photos[0][:6]]
     for ab in ((0, 0), (20, 30)):
-        made = [recolor(x, ab) for x in real]
-        found = compare(real, made)
-        assert found['auc_balanced'] == pytest.approx(zhang(real, made), abs=1e-3)
-        assert abs(found['auc_balanced'] - found['auc']) > 0.01, 'the weights do nothing here'
+        predicted = [recolor(x, ab) for x in real]
+        measured = compare(real, predicted)
+        assert measured['auc_balanced'] == pytest.approx(zhang(real, predicted), abs=1e-3)
+        assert abs(measured['auc_balanced'] - measured['auc']) > 0.01, 'the weights do nothing here'
 
 
 def test_balanced_auc_of_two_colours():
@@ -666,14 +588,14 @@ def test_intervals_are_scipys(photos):
 
     real = photos[0]
     sides = measure(real, faded(real, 0.5))
-    found = summarize(*sides, times=8000)['ci']
+    measured = summarize(*sides, times=8000)['ci']
     for key in ('ab_error', 'psnr', 'cf'):
         theirs = bootstrap(
             (sides[1][key],), np.mean, n_resamples=8000, method='percentile', rng=1
         ).confidence_interval
-        assert found[key] == pytest.approx([*theirs], abs=0.06 * float(theirs.high - theirs.low)), (
-            key
-        )
+        assert measured[key] == pytest.approx(
+            [*theirs], abs=0.06 * float(theirs.high - theirs.low)
+        ), key
 
 
 def test_squares_of_a_photo_are_drawn_together():
@@ -692,7 +614,7 @@ def test_squares_of_a_photo_are_drawn_together():
 
 
 def test_more_squares_are_no_more_photos(photos):
-    "Each photo three times over: the same figures, the same intervals. Taken for photos of their own they would look narrower."
+    "Each photo three times over: the same figures and intervals, if squares are drawn together."
     real = photos[0][:8]
     alone, triple = (measure(x, faded(x, 0.5)) for x in (real, real * 3))
     one, three = summarize(*alone), summarize(*triple, group=[*range(8)] * 3)
@@ -704,9 +626,9 @@ def test_more_squares_are_no_more_photos(photos):
 
 def test_intervals_hold_the_figure(photos):
     real = photos[0]
-    found = compare(real, faded(real, 0.5), group=photos[1])
+    measured = compare(real, faded(real, 0.5), group=photos[1])
     for key in ('ab_error', 'de2000', 'psnr', 'cf', 'coherence', 'hist_distance', 'auc_balanced'):
-        assert found['ci'][key][0] < found[key] < found['ci'][key][1], key
+        assert measured['ci'][key][0] < measured[key] < measured['ci'][key][1], key
 
 
 # FID at infinity
@@ -714,17 +636,17 @@ def test_intervals_hold_the_figure(photos):
 
 @pytest.mark.parametrize('shift', [0, 0.5])
 def test_fid_infinity_of_gaussians(shift):
-    "Two normal distributions, known distance apart: FID of few is far above it, FID at infinity is not."
+    "Two normal distributions a known distance apart: FID is far above it, FID at infinity is not."
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(2, 900, 64))
     truth = 64 * shift**2
-    there, rows = fid_infinity(x, y + shift)
-    assert fid(x, y + shift) > truth + 1.5 and abs(there - truth) < 0.6
+    extrapolated, rows = fid_infinity(x, y + shift)
+    assert fid(x, y + shift) > truth + 1.5 and abs(extrapolated - truth) < 0.6
     assert [n for n, _ in rows] == sorted(n for n, _ in rows) and rows[-1] == (
         900,
         pytest.approx(fid(x, y + shift)),
     )
-    assert fid_infinity(x, y + shift)[0] == there
+    assert fid_infinity(x, y + shift)[0] == extrapolated
 
 
 def test_fid_infinity_of_itself(rng):
@@ -744,26 +666,26 @@ def test_same_figures_twice(photos, toy):
 
 
 def test_pixels_are_remembered(photos, monkeypatch, tmp_path):
-    "The second run works nothing out; its figures are the same to the last bit, as they are without memory."
+    "The second run works nothing out; its figures are the same to the last bit."
     real, path = photos[0][:6], tmp_path / 'c.sqlite'
-    made = faded(real, 0.5)
-    fresh, first = compare(real, made), compare(real, made, Judges(pixels=Cache(path)))
+    predicted = faded(real, 0.5)
+    fresh, first = compare(real, predicted), compare(real, predicted, Judges(cache=Cache(path)))
 
     def never(*_):
         raise AssertionError('worked out again')
 
-    for work in ('_photo', '_pair'):
-        monkeypatch.setattr(evaluate, work, never)
-    assert fresh == first == compare(real, made, Judges(pixels=Cache(path)))
+    for work in ('photo_record', 'pair_record'):
+        monkeypatch.setattr(tables, work, never)
+    assert fresh == first == compare(real, predicted, Judges(cache=Cache(path)))
     with pytest.raises(AssertionError):
-        compare(real, made[::-1], Judges(pixels=Cache(path)))
+        compare(real, predicted[::-1], Judges(cache=Cache(path)))
 
 
 def test_no_coherence_is_remembered(photos, tmp_path):
     "That a photo has none is no damage, in a second run either."
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     real, path = [*photos[0][:4], noise], tmp_path / 'c.sqlite'
-    first, second = (compare(real, real, Judges(pixels=Cache(path))) for _ in range(2))
+    first, second = (compare(real, real, Judges(cache=Cache(path))) for _ in range(2))
     assert first == second and first['coherence'] == pytest.approx(
         compare(real[:4], real[:4])['coherence']
     )
@@ -776,9 +698,9 @@ def test_nothing_measured_is_none(photos):
     ] * 6
     table = metrics_table(dict(ours=row))
     assert table.loc['FID ↓', 'ours'] == table.loc['LPIPS ↓', 'ours'] == '–'
-    assert tidy(row)['fid'] is None and all(
+    assert rounded(row)['fid'] is None and all(
         v is not None
-        for k, v in tidy(row).items()
+        for k, v in rounded(row).items()
         if k not in ('fid', 'kid', 'kid_std', 'fid_infinity', 'lpips', 'top1')
     )
 
@@ -794,35 +716,37 @@ def test_judges_are_asked(photos, toy):
 
 
 @pytest.mark.parametrize(
-    'real, made, words', [(3, 2, 'one for each'), (0, 0, 'photo'), (2, 'small', 'same size')]
+    'real, predicted, words', [(3, 2, 'one for each'), (0, 0, 'photo'), (2, 'small', 'same size')]
 )
-def test_pairs_that_are_none(photos, real, made, words):
-    made = [x[:32, :32] for x in photos[0][:2]] if made == 'small' else photos[0][:made]
+def test_pairs_that_are_none(photos, real, predicted, words):
+    predicted = (
+        [x[:32, :32] for x in photos[0][:2]] if predicted == 'small' else photos[0][:predicted]
+    )
     with pytest.raises(InputError, match=words):
-        compare(photos[0][:real], made)
+        compare(photos[0][:real], predicted)
 
 
 def test_floors_by_name():
-    assert chosen('all') == ['grey', 'mean ab', 'lookup', 'other', 'half chroma']
+    assert parse_names('all') == ['gray', 'mean ab', 'lookup', 'other', 'half chroma']
     assert (
-        chosen('grey, half chroma') == ['grey', 'half chroma']
-        and chosen('none') == chosen('') == []
+        parse_names('gray, half chroma') == ['gray', 'half chroma']
+        and parse_names('none') == parse_names('') == []
     )
     with pytest.raises(InputError, match="'sepia'"):
-        chosen('grey, sepia')
+        parse_names('gray, sepia')
     with pytest.raises(InputError, match='two photos'):
         crossed_floors([plain(1, 2, 3)] * 3, [4, 4, 4])
 
 
 def test_floors_are_in_order(photos):
     "A lazy collection of floors is what its elements are, whole or in slices."
-    made = crossed_floors(*photos)['lookup']
+    predicted = crossed_floors(*photos)['lookup']
     assert (
-        len(made) == len(photos[0])
-        and isinstance(made[::3], Lazy)
-        and len(made[::3]) == -(-len(made) // 3)
+        len(predicted) == len(photos[0])
+        and isinstance(predicted[::3], Lazy)
+        and len(predicted[::3]) == -(-len(predicted) // 3)
     )
-    assert np.array_equal(made[::3][1], made[3])
+    assert np.array_equal(predicted[::3][1], predicted[3])
 
 
 class Counted(np.ndarray):
@@ -837,7 +761,7 @@ class Counted(np.ndarray):
             cls.alive, cls.most = cls.alive + by, max(cls.alive + by, cls.most)
 
     @classmethod
-    def made(cls, i):
+    def predicted(cls, i):
         x = np.full((32, 32, 3), (i % 200, 80, 120), np.uint8).view(cls)
         cls.count(1)
         weakref.finalize(x, cls.count, -1)
@@ -847,9 +771,9 @@ class Counted(np.ndarray):
 @pytest.mark.parametrize('paired', [True, False])
 def test_collections_are_never_held_whole(paired, toy):
     n, Counted.alive, Counted.most = 200, 0, 0
-    real, made = (Lazy(range(k, k + n), Counted.made) for k in (0, 3))
+    real, predicted = (Lazy(range(k, k + n), Counted.predicted) for k in (0, 3))
     sides = measure(
-        real, made, Judges(toy(), (lambda x, y: 0.0) if paired else None, toy(2.0)), paired
+        real, predicted, Judges(toy(), (lambda x, y: 0.0) if paired else None, toy(2.0)), paired
     )
     summarize(*sides, paired, times=10)
     assert len(sides[1]['cf']) == n and 0 < Counted.most < 60 < n, Counted.most
@@ -857,13 +781,13 @@ def test_collections_are_never_held_whole(paired, toy):
 
 def test_floors_hold_one_photo_at_a_time():
     n, Counted.alive, Counted.most = 120, 0, 0
-    made = crossed_floors(Lazy(range(n), Counted.made), range(n))
+    predicted = crossed_floors(Lazy(range(n), Counted.predicted), range(n))
     assert (
         sum(
             1
-            for name in ('grey', 'mean ab', 'lookup', 'other')
+            for name in ('gray', 'mean ab', 'lookup', 'other')
             for k in range(0, n, 10)
-            if made[name][k].shape == (32, 32, 3)
+            if predicted[name][k].shape == (32, 32, 3)
         )
         == 48
     )

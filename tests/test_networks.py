@@ -1,6 +1,7 @@
-"What networks say of photos: weights that are there or not, features as others compute them, a cache that is never wrong."
+"Networks: weights that are there or not, features as others compute them, a cache never wrong."
 
-import os, signal, sqlite3, subprocess, sys, time, warnings
+import multiprocessing, os, signal, sqlite3, sys, time, warnings
+from concurrent.futures import ThreadPoolExecutor
 from urllib.error import URLError
 
 import numpy as np
@@ -11,9 +12,9 @@ from PIL import Image
 from colorize import networks
 from colorize.core import InputError
 from colorize.data import open_photo, sample_photos
-from colorize.evaluate import Judges, compare, fid, kid, squares
-from colorize.metrics import crossed_floors
+from colorize.evaluate import fid, kid
 from colorize.folders import evaluate_folders, least
+from colorize.metrics import crossed_floors, squares
 from colorize.networks import (
     Cache,
     Lpips,
@@ -24,6 +25,7 @@ from colorize.networks import (
     fid_weights,
     package_file,
 )
+from colorize.tables import Judges, compare
 
 INCEPTION, ALEXNET = 'pt_inception-2015-12-05-6726825d.pth', 'alexnet-owt-7be5be79.pth'
 
@@ -101,7 +103,6 @@ def test_another_file_in_the_package(monkeypatch, tmp_path, weights, parts):
 
 
 def test_package_file():
-    assert package_file('no_such_package', 'x', digest='', install='x==1') is None
     assert package_file('colorize', 'no_such_file', digest='', install='x==1') is None
     with pytest.raises(InputError, match='x==1'):
         package_file('colorize', 'core.py', digest='0' * 64, install='x==1')
@@ -146,64 +147,30 @@ def two_folders(photos, tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope='module')
-def weights_home(inception, tmp_path_factory):
-    "What TORCH_HOME has to be for pytorch-fid to find its weights."
-    if inception.source == 'torch hub cache':
-        return os.environ.get('TORCH_HOME')
-    home = tmp_path_factory.mktemp('torch')
-    (home / 'hub' / 'checkpoints').mkdir(parents=True)
-    torch.save(fid_weights(download=False)[0], home / 'hub' / 'checkpoints' / INCEPTION)
-    return str(home)
-
-
 @pytest.mark.filterwarnings('ignore')
-def test_features_are_pytorch_fids(inception, two_folders, weights_home, monkeypatch):
-    from pytorch_fid.fid_score import get_activations
-    from pytorch_fid.inception import InceptionV3
+def test_fid_is_pytorch_fids(inception, two_folders, monkeypatch, request):
+    "Features of two folders, and the distance from pairs and from strangers."
+    from pytorch_fid import fid_score
+    from pytorch_fid import inception as pf
 
-    if weights_home:
-        monkeypatch.setenv('TORCH_HOME', weights_home)
-    files = sorted((two_folders / 'real').iterdir())
-    theirs = get_activations(files, InceptionV3([3]), batch_size=1, num_workers=0)
-    assert np.abs(inception(two_folders / 'real') - theirs).max() < 1e-3 and theirs.std() > 0.1
-
-
-@pytest.mark.filterwarnings('ignore')
-def test_the_pytorch_fid_command(inception, two_folders, weights_home, tmp_path):
-    "Two folders: the distance as the command gives it, from the features, from the pairs, and from two collections without pairs."
-    env = dict(os.environ, OPENBLAS_NUM_THREADS='1') | (
-        dict(TORCH_HOME=weights_home) if weights_home else {}
-    )  # its root of a 2048 x 2048 matrix is most of the time here
-    real, made, renamed = (two_folders / d for d in ('real', 'made', 'renamed'))
-    out = subprocess.run(
-        [
-            sys.executable,
-            '-W',
-            'ignore',
-            '-m',
-            'pytorch_fid',
-            str(real),
-            str(made),
-            '--device',
-            'cpu',
-            '--num-workers',
-            '0',
-        ],
-        env=env,
-        capture_output=True,
-        text=True,
-    )
-    assert out.returncode == 0, out.stderr
-    theirs = float(out.stdout.split('FID:')[1])
+    state = fid_weights(download=False)[0]
+    monkeypatch.setattr(pf, 'load_state_dict_from_url', lambda *_, **__: state)
+    net = pf.InceptionV3([pf.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+    real, made, renamed = (two_folders / name for name in ('real', 'made', 'renamed'))
+    features = [
+        fid_score.get_activations(sorted(root.iterdir()), net, batch_size=1, num_workers=0)
+        for root in (real, made)
+    ]
+    assert np.abs(inception(real) - features[0]).max() < 1e-3 and features[0].std() > 0.1
+    theirs = fid(*features)  # 06_fid proves the formula; with --long their own, a minute of root
+    if request.config.getoption('--long', False):
+        theirs = fid_score.calculate_fid_given_paths([str(real), str(made)], 1, 'cpu', 2048, 0)
     assert fid(inception(real), inception(made)) == pytest.approx(theirs, abs=1e-3)
     for other, paired in ((made, True), (renamed, False)):
-        found = evaluate_folders(
-            real, other, tmp_path / other.name, size=0, floors='none', judges=Judges(inception)
-        )
-        assert found['paired'] is paired and found['metrics']['generated']['fid'] == pytest.approx(
-            theirs, abs=1e-3
-        )
+        to, judges = two_folders / f'out of {other.name}', Judges(inception)
+        result = evaluate_folders(real, other, to, size=0, floors='none', judges=judges)
+        assert result['paired'] is paired
+        assert result['metrics']['generated']['fid'] == pytest.approx(theirs, abs=1e-3)
 
 
 @pytest.fixture(params=['random', 'fitted'])
@@ -240,7 +207,10 @@ def test_lpips_is_the_packages_and_torchmetrics(alexnet, photos):
                 alexnet[f'features.{at}.bias'],
             )
     ours = Lpips('cpu')
-    tensor = lambda x: torch.tensor(x / 255, dtype=torch.float32).permute(2, 0, 1)[None]
+
+    def tensor(x):
+        return torch.tensor(x / 255, dtype=torch.float32).permute(2, 0, 1)[None]
+
     for x, y in zip(photos[0][:3], photos[0][3:6]):
         x, y = x[:48], y[:48]
         for other in others:
@@ -255,7 +225,7 @@ def test_lpips_goes_by_its_weights(monkeypatch, photos):
     "Other weights, another name: what the first said is not taken for what the second says."
     from torchvision.models import alexnet
 
-    cache, found = Cache(), []
+    cache, results = Cache(), []
     for seed in (1, 2, 1):
         torch.manual_seed(seed)
         state = alexnet().state_dict()
@@ -263,8 +233,12 @@ def test_lpips_goes_by_its_weights(monkeypatch, photos):
             networks, 'alexnet_weights', lambda download, state=state: (state, 'chance')
         )
         net = Lpips('cpu', cache)
-        found.append((net.name, net(*photos[0][:2])))
-    assert found[0] == found[2] and found[0][0] != found[1][0] and found[0][1] != found[1][1]
+        results.append((net.name, net(*photos[0][:2])))
+    assert (
+        results[0] == results[2]
+        and results[0][0] != results[1][0]
+        and results[0][1] != results[1][1]
+    )
 
 
 def test_lpips_of_small_photos(lpips):
@@ -298,7 +272,7 @@ def test_classifier_names_things(classifier):
 
 
 def test_seen_is_not_computed_again(toy, photos, tmp_path):
-    "Nor under another name, nor in another folder, nor by another process's object: by content alone."
+    "By content alone: another name, folder or object of the network changes nothing."
     x = photos[0][:6]
     net = toy(cache=Cache(tmp_path / 'deep' / 'c.sqlite'))
     first = net(x)
@@ -344,23 +318,31 @@ def test_networks_are_named_by_their_weights(inception, lpips, classifier):
     assert len({inception.name, lpips.name, classifier.name}) == 3
 
 
-KILLED = '''
-import sys, numpy as np
-from colorize.networks import Cache
-cache = Cache(sys.argv[1])
-for k in range(10**9):
-    cache.put('n', {f'{k} {i}'.encode(): np.full(2048, k) for i in range(16)})
-    if k == 3: print('going', flush=True)
-'''
+def put_for_ever(path, going):
+    cache = Cache(path)
+    for k in range(10**9):
+        cache.put('n', {f'{k} {i}'.encode(): np.full(2048, k) for i in range(16)})
+        if k == 3:
+            going.set()
+
+
+@pytest.fixture(scope='module')
+def server():
+    "Processes that need not import torch again."
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['colorize.networks'])
+    return context
 
 
 @pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='no SIGKILL here')
-def test_a_killed_process_leaves_it_whole(tmp_path):
-    path = tmp_path / 'c.sqlite'
-    with subprocess.Popen([sys.executable, '-c', KILLED, str(path)], stdout=subprocess.PIPE) as p:
-        p.stdout.readline()
-        time.sleep(0.05)
-        p.send_signal(signal.SIGKILL)
+def test_a_killed_process_leaves_it_whole(server, tmp_path):
+    path, going = tmp_path / 'c.sqlite', server.Event()
+    process = server.Process(target=put_for_ever, args=(path, going))
+    process.start()
+    assert going.wait(120)
+    time.sleep(0.05)
+    process.kill()
+    process.join()
     cache = Cache(path)
     assert cache.db.execute('pragma integrity_check').fetchall() == [('ok',)]
     rows = cache.db.execute('select content, value from seen').fetchall()
@@ -371,35 +353,30 @@ def test_a_killed_process_leaves_it_whole(tmp_path):
     assert np.array_equal(Cache(path).get('n', b'new', 3), [1, 1, 1])
 
 
-TOGETHER = '''
-import sys, numpy as np
-from concurrent.futures import ThreadPoolExecutor
-from colorize.networks import Cache
-cache = Cache(sys.argv[1])
-def work(t):
-    for i in range(50):
-        key = f'{i % 8}'.encode()
-        seen = cache.get('n', key, 2048)
-        assert seen is None or (seen == i % 8).all()
-        cache.put('n', {key: np.full(2048, i % 8)})
-with ThreadPoolExecutor(4) as pool: list(pool.map(work, range(4)))
-'''
+def work_in_threads(path):
+    cache = Cache(path)
+
+    def work(_):
+        for i in range(24):
+            key = f'{i % 8}'.encode()
+            known = cache.get('n', key, 2048)
+            assert known is None or (known == i % 8).all()
+            cache.put('n', {key: np.full(2048, i % 8)})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
 
 
-def test_two_processes_and_their_threads_at_once(tmp_path):
-    "The folders of two evaluations, LPIPS from several threads each: nobody is refused, nothing is mixed up."
-    running = [
-        subprocess.Popen(
-            [sys.executable, '-c', TOGETHER, str(tmp_path / 'c.sqlite')],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for p in running:
-        _, err = p.communicate(timeout=120)
-        assert p.returncode == 0, err[-400:]
-    cache = Cache(tmp_path / 'c.sqlite')
+def test_two_processes_and_their_threads_at_once(server, tmp_path):
+    "Two evaluations, LPIPS from several threads each: nobody is refused, nothing is mixed up."
+    path = tmp_path / 'c.sqlite'
+    running = [server.Process(target=work_in_threads, args=(path,)) for _ in range(2)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(120)
+        assert process.exitcode == 0
+    cache = Cache(path)
     assert all((cache.get('n', f'{k}'.encode(), 2048) == k).all() for k in range(8))
 
 
@@ -435,7 +412,7 @@ def test_a_cache_that_cannot_be_made(tmp_path):
 
 
 def test_nan_is_refused(toy, photos, tmp_path):
-    "A faulty device: neither distance is given, and nothing of it stays in the cache to be blamed later."
+    "A faulty device: no distance is given, and nothing of it stays in the cache."
     path = tmp_path / 'c.sqlite'
 
     class Faulty(toy):
