@@ -13,7 +13,7 @@ __all__ = ['PART', 'is_address', 'local_path', 'on_disk', 'first_line', 'file_sy
 # %% ../nbs/tool/archive.ipynb #c002
 import logging, os, re, socket, sys, warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -532,7 +532,7 @@ def collect(
     bar: bool = False,  # show progress?
 ) -> dict[str, dict]:  # rows, by `out`
     "Let a crew do all jobs. Raises `InputError` where Ray stops."
-    rows = (row for part in chunked(jobs, PART) for row in run_twice(crew, part))
+    rows: Iterable[dict] = (row for part in chunked(jobs, PART) for row in run_twice(crew, part))
     if bar:
         from tqdm.auto import tqdm
 

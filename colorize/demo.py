@@ -197,7 +197,7 @@ def add_gallery(
     )
 
 # %% ../nbs/tool/demo.ipynb #e705
-DIALS = {  # lowest, highest, start, step, and what it does
+DIALS: dict[str, tuple] = {  # lowest, highest, start, step, and what it does
     'Vividness': (0, 1, None, 0.05, 'Calm and muted, or bold and sometimes wrong.'),
     'Saturation': (0, 2, 1, 0.05, 'How strong the colours are.'),
     'Warmth': (-100, 100, 0, 5, 'Below 0 cooler, above 0 warmer.'),
@@ -212,7 +212,7 @@ def add_dials(
     "The dials."
     sliders = []
     for name, (low, high, start, step, info) in DIALS.items():
-        look = dict(label=name, info=info, elem_id=name.lower())
+        look: dict = dict(label=name, info=info, elem_id=name.lower())
         look['visible'] = start is not None or vividness is not None
         start = start if start is not None else vividness or 0
         sliders.append(gr.Slider(low, high, start, step=step, **look))
@@ -523,12 +523,12 @@ def launch(
     blocks,  # from `page`
     host: str,
     port: int | None,  # None: a free one
-    max_mb: float,  # of an upload, at most
+    max_mb: float,  # of an upload
     browser: bool,
 ) -> str:  # its address
     "Serve the page, in a thread. Raises `InputError`."
     look = dict(theme=theme(import_gradio()), css=css(), footer_links=[], **OFF)
-    serve = dict(server_name=host, server_port=port, max_file_size=round(max_mb * 2**20))
+    serve: dict = dict(server_name=host, server_port=port, max_file_size=round(max_mb * 2**20))
     serve |= dict(state_session_capacity=20, app_kwargs=guards(host))
     try:
         thread = dict(quiet=True, prevent_thread_lock=True, inbrowser=browser)

@@ -182,7 +182,7 @@ def grouped(
     "Hints sorted into groups of about one colour."
     group = np.unique((colours / 20).round(), axis=0, return_inverse=True)[1].ravel()
     values = np.zeros((size, group.max() + 1, 3))
-    np.add.at(values, (where, group), np.column_stack([colours, np.ones(len(group))]))
+    np.add.at(values, (np.asarray(where), group), np.column_stack([colours, np.ones(len(group))]))
     return values
 
 # %% ../nbs/tool/hints.ipynb #e406

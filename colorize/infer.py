@@ -8,6 +8,7 @@ __all__ = ['small_L', 'pad32', 'lines_over_L', 'Guess', 'Dials', 'check_dials', 
 # %% ../nbs/05_colorize.ipynb #c002
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -16,7 +17,7 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image
 
-from .backends import find_network
+from .backends import find_network, mean_of_mirrored
 from .core import InputError
 from .files import as_photo, check_unit
 from .hints import Hint, apply_hints, as_hints, as_picture
@@ -147,13 +148,9 @@ def shrink(self: Colorizer, pixels: np.ndarray) -> np.ndarray:
 @patch
 def guess(self: Colorizer, small: list[np.ndarray]) -> list[Guess]:
     "The network's opinion on a batch from `shrink`, of one padded size."
-    n, vividness = len(small), self.dials.vividness
     L = np.stack([pad32(s) for s in small])[:, None]
-    if self.dials.tta:
-        both = self.net(np.concatenate([L, L[..., ::-1]]), vividness)
-        ab, doubt = (x if x is None else (x[:n] + x[n:, ..., ::-1]) / 2 for x in both)
-    else:
-        ab, doubt = self.net(L, vividness)
+    look = partial(mean_of_mirrored, self.net) if self.dials.tta else self.net
+    ab, doubt = look(L, self.dials.vividness)
     ab = ab.transpose(0, 2, 3, 1) * self.dials.saturation
     out = []
     for k, s in enumerate(small):
