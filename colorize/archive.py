@@ -53,7 +53,7 @@ from colorize.jobs import (
 def is_address(
     place,  # path or address
 ) -> bool:
-    "Does pyarrow have to be asked where this is?"
+    "Is this a place that pyarrow has to find?"
     return '://' in str(place)
 
 
@@ -260,7 +260,7 @@ def plan_archive(
 
 # %% ../nbs/tool/archive.ipynb #c017
 def open_output(disk, path: str):
-    "A stream to a new file; its folder is made."
+    "A stream to a new file, whose folder is created."
     try:
         return disk.open_output_stream(path)
     except FileNotFoundError:  # clouds have no folders and never say this
@@ -397,7 +397,7 @@ def cluster(
     address: str = '',  # of a Ray cluster; empty: RAY_ADDRESS, or one that is started here
     workers: int | None = None,  # processors, if it is started here; None: all
 ) -> Iterator:  # the module ray, connected
-    "A Ray that can be asked. Raises `InputError` where there is none."
+    "A connection to Ray. Raises `InputError` where none answers."
     ray, address = import_ray(), address or os.environ.get('RAY_ADDRESS') or 'local'
     if ray.is_initialized():
         yield ray
@@ -470,7 +470,7 @@ PART = 100_000  # photos that workers know of at a time: the list is in the memo
 
 
 def readable(crew: Crew, jobs: list[Job], is_sure: bool) -> dict[str, list[Job]]:
-    "Those that Ray can be asked for, by path of the photo; `is_sure`: they were listed just now."
+    "Jobs that Ray can read, by path of the photo; `is_sure`: they were listed just now."
     by_path: dict[str, list[Job]] = {}
     for job in jobs:
         by_path.setdefault(on_disk(job.source), []).append(job)

@@ -65,7 +65,7 @@ def open_sitting(
     megapixels: float = 100,  # larger ones are refused
     short: int = 192,  # px of the short side that the network sees
 ) -> Sitting:
-    "Open a photo for the page. Raises `InputError` for what is not a photo."
+    "Open a photo for the page. Raises `InputError` for a file that is not a photo."
     photo = read_photo(path, megapixels)
     h, w = photo.pixels.shape[:2]
     copy = reduced(photo.rgb8)
@@ -549,7 +549,7 @@ def demo(
     device: str = 'cpu',  # cpu, gpu, auto, cuda or mps
     browser: bool = False,  # also open it in one
 ):
-    "Serve the demo until Ctrl-C. Raises `InputError` for what stands in the way."
+    "Serve the demo until Ctrl-C. Raises `InputError` where it cannot."
     import_gradio()
     net = Colorizer(model, device).net
     with tempfile.TemporaryDirectory(prefix='colorize-', ignore_cleanup_errors=True) as place:

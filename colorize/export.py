@@ -67,7 +67,7 @@ def write_graph(
 
 # %% ../nbs/tool/export.ipynb #e800
 def onnx_path(model, path: str | Path | None) -> Path:
-    "Where a model is written: beside its weights, unless it is said."
+    "Where a model is written: beside its weights, unless a path is given."
     if path is None:
         weights = user_path(model) if isinstance(model, (str, Path)) else shipped_model()
         path = weights.with_suffix('.onnx')
