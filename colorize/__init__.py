@@ -1,6 +1,6 @@
 "Grayscale photo in, colour photo out: `load_model`, `colorize`, `temperature`."
 
-# By hand, not exported: names load what they need on first use, so that `import colorize` is instant.
+# By hand, not exported. Names load what they need on first use: `import colorize` is instant.
 from importlib import import_module
 
 _names = dict(load_model='weights', Colorizer='infer', colorize='infer', temperature='temperature')
