@@ -21,6 +21,7 @@ folders = count()
 # What a test cannot do as it is written: another way of saying the same, shorter or offline.
 INSTEAD = [
     (r'^make ', 'make -n '),  # this is `make test`; tests/test_report.py runs the report
+    (r'^(colorize \w+) --[\w-]+ --.*', r'\1 --help'),  # the table names options, without values
     (r'--n-epochs \d+', '--n-epochs 1'),
     (r'-p epochs \d+', '-p epochs 1 -p steps 1'),
     (r'(--path-train \S+)$', r'\1 --n-epochs 1 --steps 1'),
@@ -34,9 +35,15 @@ INSTEAD = [
     ),
     (r'~/', 'home/'),
     (r'^colorize \w+$', r'\g<0> --help'),
-    (r'\bREAL GENERATED\b', 'photos photos'),
+    (r'\bREAL GENERATED\b', 'holdout holdout'),
     (r'\bPHOTO(\.\.\.)?(?= |$)', 'old.jpg'),
     (r'-o OUT$', lambda m: f'-o out{next(folders)}/'),
+]
+# Unless pytest is called with --long: other tests run these from end to end, so here they begin.
+QUICK = [
+    (r'^papermill nbs', 'papermill --prepare-only nbs'),  # tests/test_report.py
+    (r'^(colorize \w+) .*--ray.*', r'\1 --help'),  # tests/test_archive.py
+    (r'--num_processes 8 (-m colorize \w+) .*', r'--num_processes 2 \1 --help'),  # test_train.py
 ]
 ELSEWHERE = {
     r'^colorize demo': 'tests/test_demo.py',
@@ -45,7 +52,7 @@ ELSEWHERE = {
     r'RUN=mine$': 'needs a run file of the reader\'s own',
 }
 # One `colorize` goes through the shell as typed, and so does everything that starts processes.
-IN_A_SHELL = r'^(?!colorize )|--ray|^colorize image old.jpg -o old_colour.jpg$'
+IN_A_SHELL = r'^(?!colorize )|^colorize image old.jpg -o old_colour.jpg$'
 
 
 def commands():
@@ -55,10 +62,6 @@ def commands():
         for line in (block or span).splitlines():
             if line.strip():
                 yield line.split('  #')[0].strip()
-
-
-def only_names_options(command):  # as the table of commands does
-    return re.search(r'^colorize \w+ --[\w-]+ --', command)
 
 
 @pytest.fixture(scope='module')
@@ -96,27 +99,31 @@ def in_a_shell(command, place):
     )
 
 
-def type_it(command, place, out, err):
-    "In a process of its own: what the script `colorize` does with these words."
-    os.chdir(place)
-    for number, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+def type_it(command):
+    "What the script `colorize` does with these words."
     from colorize.cli import app
 
     sys.argv = shlex.split(command)
     app()
 
 
-def in_a_fork(command, place, context):
+def _begin(work, text, place, out, err):
+    os.chdir(place)
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    work(text)
+
+
+def in_a_fork(work, text, place, context):
+    "`work(text)` in a process of its own, in the folder `place`."
     out, err = place / 'stdout.txt', place / 'stderr.txt'
-    process = context.Process(target=type_it, args=(command, place, out, err))
+    process = context.Process(target=_begin, args=(work, text, place, out, err))
     process.start()
     process.join(300)
     if process.exitcode is None:
         process.kill()
-    return subprocess.CompletedProcess(
-        command, process.exitcode, out.read_text('utf-8'), err.read_text('utf-8')
-    )
+    texts = [path.read_text(encoding='utf-8') for path in (out, err)]
+    return subprocess.CompletedProcess(text, process.exitcode, *texts)
 
 
 def lend_weights(command, place):
@@ -138,43 +145,51 @@ def check_packages(names):
             assert version(name)
 
 
-@pytest.mark.parametrize('command', dict.fromkeys(commands()))
-def test_command(command, clone, preloaded):
+def make_way(command, place):
+    "Remove what an earlier command wrote to the same place; that place, or None."
+    result = re.search(r' -o (\S+)', command)
+    if result is None:
+        return None
+    path = place / result[1]
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return path
+
+
+@pytest.mark.parametrize('typed', dict.fromkeys(commands()))
+def test_command(typed, clone, preloaded, request):
     for pattern, where in ELSEWHERE.items():
-        if re.search(pattern, command):
+        if re.search(pattern, typed):
             pytest.skip(where)
-    words = shlex.split(command)
-    if command.startswith('pip install '):
-        return check_packages(words[2:])
-    if only_names_options(command):
-        page = in_a_fork(f'colorize {words[1]} --help', clone, preloaded).stdout
-        assert not [w for w in words if w.startswith('-') and w not in page]
-        return
-    for old, new in INSTEAD:
+    if typed.startswith('pip install '):
+        return check_packages(shlex.split(typed)[2:])
+    quick = [] if request.config.getoption('--long', False) else QUICK
+    command = typed
+    for old, new in (*quick, *INSTEAD):
         command = re.sub(old, new, command)
     lend_weights(command, clone)
-    result = (re.findall(r' -o (\S+)', command) or [None])[0]
-    if result and (clone / result).is_dir():
-        shutil.rmtree(clone / result)
-    elif result:
-        (clone / result).unlink(missing_ok=True)
+    result = make_way(command, clone)
     if re.search(IN_A_SHELL, command):
         done = in_a_shell(command, clone)
     else:
-        done = in_a_fork(command, clone, preloaded)
+        done = in_a_fork(type_it, command, clone, preloaded)
     assert done.returncode == 0 and 'Traceback' not in done.stderr, (
         f'{command}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}'
     )
-    assert not result or (clone / result).exists()
+    assert 'unknown parameter' not in done.stderr  # papermill only warns
+    assert result is None or result.exists()
+    if command.endswith('--help'):
+        left_out = {*typed.split()} - {*command.split()}
+        assert not [w for w in left_out if w.startswith('--') and w not in done.stdout]
 
 
 @pytest.mark.parametrize('code', re.findall(r'^```python\n(.*?)^```', text, re.M | re.S))
-def test_python(code, clone):
+def test_python(code, clone, preloaded):
     lend_weights(code, clone)
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], cwd=clone, capture_output=True, text=True
-    )
-    assert not done.returncode, done.stderr[-2000:]
+    done = in_a_fork(exec, code, clone, preloaded)
+    assert done.returncode == 0, done.stderr[-2000:]
     assert (clone / 'colour.png').stat().st_size
 
 
