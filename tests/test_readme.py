@@ -1,29 +1,33 @@
-"Every command of README.md is run, on photos made here: what a reader types must work."
+"Every command of README.md and docs/ is run, on photos made here: what a reader types must work."
 
-import os, re, shutil, subprocess, sys
+import multiprocessing, os, re, shlex, shutil, subprocess, sys
+from configparser import ConfigParser
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
 import pytest
 from conftest import fill, picture
 
-from colorize.core import project
+from colorize.core import project, shipped_model
 
 root = project()
-text = (root / 'README.md').read_text(encoding='utf-8')
-bin = Path(sys.executable).parent
+pages = [root / 'README.md', *sorted((root / 'docs').glob('*.md'))]
+text = '\n\n'.join(page.read_text(encoding='utf-8') for page in pages)
 programs = 'colorize|papermill|accelerate|make|pip|mkdir'
 
-new = count()
+folders = count()
 
-# What a test cannot do as it stands there: another way of saying the same, shorter, or without a network.
+# What a test cannot do as it is written: another way of saying the same, shorter or offline.
 INSTEAD = [
     (r'^make ', 'make -n '),  # this is `make test`; tests/test_report.py runs the report
-    (r'^pip install ', 'pip install --dry-run --no-deps --no-index --no-build-isolation '),
-    (r'--(n-)?epochs 20|epochs 5', lambda m: re.sub(r'\d+', '1', m[0])),
+    (r'^(colorize \w+) --[\w-]+ --.*', r'\1 --help'),  # the table names options, without values
+    (r'--n-epochs \d+', '--n-epochs 1'),
+    (r'-p epochs \d+', '-p epochs 1 -p steps 1'),
+    (r'(--path-train \S+)$', r'\1 --n-epochs 1 --steps 1'),
     (
         r'--num_processes 8(.*)--batch-size 256',
-        r'--num_processes 2\1--batch-size 4 --n-epochs 1 --force --device cpu',
+        r'--num_processes 2\1--batch-size 4 --n-epochs 1 --steps 1 --force --device cpu',
     ),
     (
         r's3://bucket/scans -r -o s3://bucket/colour --ray --ray-address head:6379',
@@ -31,130 +35,205 @@ INSTEAD = [
     ),
     (r'~/', 'home/'),
     (r'^colorize \w+$', r'\g<0> --help'),
-    (r'\bREAL GENERATED\b', 'photos photos'),
+    (r'\bREAL GENERATED\b', 'holdout holdout'),
     (r'\bPHOTO(\.\.\.)?(?= |$)', 'old.jpg'),
-    (r'-o OUT$', lambda m: f'-o out{next(new)}/'),
+    (r'-o OUT$', lambda m: f'-o out{next(folders)}/'),
+]
+# Unless pytest is called with --long: other tests run these from end to end, so here they begin.
+QUICK = [
+    (r'^papermill nbs', 'papermill --prepare-only nbs'),  # tests/test_report.py
+    (r'^(colorize \w+) .*--ray.*', r'\1 --help'),  # tests/test_archive.py
+    (r'--num_processes 8 (-m colorize \w+) .*', r'--num_processes 2 \1 --help'),  # test_train.py
 ]
 ELSEWHERE = {
     r'^colorize demo': 'tests/test_demo.py',
-    r'^colorize report': 'tests/test_report.py',
-    r'RUN=mine$': 'needs a run file of one\'s own',
+    r'^colorize report --run': 'tests/test_report.py',
+    r'^pip install (--no-deps )?\.$': 'tests/test_package.py',
+    r'RUN=mine$': 'needs a run file of the reader\'s own',
 }
+# One `colorize` goes through the shell as typed, and so does everything that starts processes.
+IN_A_SHELL = r'^(?!colorize )|^colorize image old.jpg -o old_colour.jpg$'
 
 
 def commands():
-    "Shell commands in the order of the text: lines of ```sh blocks, and whole commands within sentences."
-    for block, span in re.findall(
-        rf'^```sh\n(.*?)^```|`((?:{programs}) [a-z-][^`\n]+)`', text, re.M | re.S
-    ):
-        yield from (
-            line.split('  #')[0].strip() for line in (block or span).splitlines() if line.strip()
-        )
-
-
-table = [
-    r.split('|')[2]
-    for r in re.search(r'\| what was asked for .*?\n\n', text, re.S)[0].splitlines()[2:]
-    if r
-]
-bare = {
-    c
-    for row in table
-    for c in re.findall(r'`(colorize [^`]+)`', row)
-    if re.search(r'--[\w-]+( --|$)', c)
-}  # only names options
+    "Shell commands in their order: lines of ```sh blocks, and whole commands in sentences."
+    blocks = rf'^```sh\n(.*?)^```|`((?:{programs}) [a-z-][^`\n]+)`'
+    for block, span in re.findall(blocks, text, re.M | re.S):
+        for line in (block or span).splitlines():
+            if line.strip():
+                yield line.split('  #')[0].strip()
 
 
 @pytest.fixture(scope='module')
 def clone(tmp_path_factory):
     "A clone, set up, with somebody's photos in it."
-    at = tmp_path_factory.mktemp('clone')
+    place = tmp_path_factory.mktemp('clone')
     for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'README.md', 'Makefile'):
-        shutil.copy(root / name, at)
+        shutil.copy(root / name, place)
+    ignore = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints')
     for name in ('nbs', 'colorize', 'trained_model'):
-        shutil.copytree(
-            root / name,
-            at / name,
-            ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'),
-        )
-    fill(at, 'album/portrait.jpg', 'album/street.png', 'scan.tif', size=(200, 160))
-    picture(9, (200, 160)).convert('L').save(at / 'old.jpg')
-    fill(at, *(f'photos/{i}.png' for i in range(12)), size=(160, 160), first=20)
-    fill(at, *(f'holdout/{i}.png' for i in range(3)), size=(160, 160), first=40)
-    shutil.copytree(at / 'photos', at / 'home' / 'photos')
-    return at
+        shutil.copytree(root / name, place / name, ignore=ignore)
+    fill(place, 'album/portrait.jpg', 'album/street.png', 'scan.tif', size=(200, 160))
+    picture(9, (200, 160)).convert('L').save(place / 'old.jpg')
+    fill(place, *(f'photos/{i}.png' for i in range(12)), size=(160, 160), first=20)
+    fill(place, *(f'holdout/{i}.png' for i in range(3)), size=(160, 160), first=40)
+    shutil.copytree(place / 'photos', place / 'home' / 'photos')
+    return place
 
 
-def run(command, at):
-    env = dict(os.environ, PATH=f'{bin}{os.pathsep}{os.environ["PATH"]}', OMP_WAIT_POLICY='PASSIVE')
+@pytest.fixture(scope='module')
+def preloaded():
+    "Processes that have imported what `colorize` takes, so that a command starts at once."
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(
+        ['colorize.cli', 'colorize.train', 'colorize.albums', 'colorize.folders', 'colorize.export']
+    )
+    return context
+
+
+def in_a_shell(command, place):
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    env = dict(os.environ, PATH=path, OMP_WAIT_POLICY='PASSIVE')
     return subprocess.run(
-        ['bash', '-c', command], cwd=at, env=env, capture_output=True, text=True, timeout=300
+        ['bash', '-c', command], cwd=place, env=env, capture_output=True, text=True, timeout=300
     )
 
 
-@pytest.mark.parametrize('command', dict.fromkeys(commands()))
-def test_command(command, clone):
+def type_it(command):
+    "What the script `colorize` does with these words."
+    from colorize.cli import app
+
+    sys.argv = shlex.split(command)
+    app()
+
+
+def _begin(work, text, place, out, err):
+    os.chdir(place)
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    work(text)
+
+
+def in_a_fork(work, text, place, context):
+    "`work(text)` in a process of its own, in the folder `place`."
+    out, err = place / 'stdout.txt', place / 'stderr.txt'
+    process = context.Process(target=_begin, args=(work, text, place, out, err))
+    process.start()
+    process.join(300)
+    if process.exitcode is None:
+        process.kill()
+    texts = [path.read_text(encoding='utf-8') for path in (out, err)]
+    return subprocess.CompletedProcess(text, process.exitcode, *texts)
+
+
+def lend_weights(command, place):
+    "A command that reads weights which an earlier one trains can also be run alone."
+    if not re.search(' train | export ', command):
+        for name in re.findall(r'[\w/]+\.pth', command):
+            if not (place / name).exists():
+                shutil.copy(shipped_model(), place / name)
+
+
+def check_packages(names):
+    "Extras that setup.py offers, and packages of which each is installed here."
+    config = ConfigParser(delimiters=['='])
+    config.read(root / 'settings.ini')
+    for name in names:
+        if extra := re.fullmatch(r'\.\[(\w+)\]', name):
+            assert config['DEFAULT'][f'{extra[1]}_requirements'].strip()
+        else:
+            assert version(name)
+
+
+def make_way(command, place):
+    "Remove what an earlier command wrote to the same place; that place, or None."
+    result = re.search(r' -o (\S+)', command)
+    if result is None:
+        return None
+    path = place / result[1]
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return path
+
+
+@pytest.mark.parametrize('typed', dict.fromkeys(commands()))
+def test_command(typed, clone, preloaded, request):
     for pattern, where in ELSEWHERE.items():
-        if re.search(pattern, command):
+        if re.search(pattern, typed):
             pytest.skip(where)
-    if command in bare:
-        words = command.split()
-        told = run(f'colorize {words[1]} --help', clone).stdout
-        assert not [w for w in words if w.startswith('-') and w not in told]
-        return
-    for old, new in INSTEAD:
+    if typed.startswith('pip install '):
+        return check_packages(shlex.split(typed)[2:])
+    quick = [] if request.config.getoption('--long', False) else QUICK
+    command = typed
+    for old, new in (*quick, *INSTEAD):
         command = re.sub(old, new, command)
-    done = run(command, clone)
-    assert not done.returncode and 'Traceback' not in done.stderr, (
+    lend_weights(command, clone)
+    result = make_way(command, clone)
+    if re.search(IN_A_SHELL, command):
+        done = in_a_shell(command, clone)
+    else:
+        done = in_a_fork(type_it, command, clone, preloaded)
+    assert done.returncode == 0 and 'Traceback' not in done.stderr, (
         f'{command}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}'
     )
+    assert 'unknown parameter' not in done.stderr  # papermill only warns
+    assert result is None or result.exists()
+    if command.endswith('--help'):
+        left_out = {*typed.split()} - {*command.split()}
+        assert not [w for w in left_out if w.startswith('--') and w not in done.stdout]
 
 
 @pytest.mark.parametrize('code', re.findall(r'^```python\n(.*?)^```', text, re.M | re.S))
-def test_python(code, clone):
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], cwd=clone, capture_output=True, text=True
-    )
-    assert not done.returncode, done.stderr[-2000:]
+def test_python(code, clone, preloaded):
+    lend_weights(code, clone)
+    done = in_a_fork(exec, code, clone, preloaded)
+    assert done.returncode == 0, done.stderr[-2000:]
     assert (clone / 'colour.png').stat().st_size
 
 
-@pytest.mark.parametrize(
-    'doc',
-    [
-        'README.md',
-        'CONTRIBUTING.md',
-        'CHANGELOG.md',
-        'data/README.md',
-        'results/README.md',
-        'results/reference/README.md',
-        'results/benchmark/README.md',
-        'trained_model/README.md',
-    ],
-)
-def test_links_lead_somewhere(doc):
+def name(page):
+    return page.relative_to(root).as_posix()
+
+
+def headings(page):  # as GitHub makes them into anchors
+    lines = re.findall(r'^#+ (.+)', page.read_text(encoding='utf-8'), re.M)
+    return {re.sub(r'[^\w\- ]', '', line).strip().lower().replace(' ', '-') for line in lines}
+
+
+others = [
+    'CONTRIBUTING.md',
+    'CHANGELOG.md',
+    'data/README.md',
+    'results/README.md',
+    'results/reference/README.md',
+    'results/benchmark/README.md',
+    'trained_model/README.md',
+]
+
+
+@pytest.mark.parametrize('page', [*pages, *(root / other for other in others)], ids=name)
+def test_links_lead_somewhere(page):
     "Files that a page names, and headings that it jumps to."
-    at, page = root / doc, (root / doc).read_text(encoding='utf-8')
-    for link in re.findall(r'\]\(([^)\s]+)\)', page):
-        if '://' in link:
-            continue
-        file, _, jump = link.partition('#')
-        target = (at.parent / file) if file else at
-        assert target.exists(), f'{doc}: {link}'
-        headings = (
-            [
-                re.sub(r'[^\w\- ]', '', h).strip().lower().replace(' ', '-')
-                for h in re.findall(r'^#+ (.+)', target.read_text(encoding='utf-8'), re.M)
-            ]
-            if jump
-            else []
-        )
-        assert not jump or jump in headings, f'{doc}: {link}'
+    for link in re.findall(r'\]\(([^)\s]+)\)', page.read_text(encoding='utf-8')):
+        if '://' not in link:
+            file, _, heading = link.partition('#')
+            target = page.parent / file if file else page
+            assert target.exists(), link
+            assert not heading or heading in headings(target), link
+
+
+def test_every_page_is_linked():
+    readme = pages[0].read_text(encoding='utf-8')
+    assert all(f'(docs/{page.name}' in readme for page in pages[1:])
 
 
 def test_every_notebook_is_listed():
-    listed = re.findall(
-        r'`(\d\d\w?_\w+)`',
-        text[text.index('## What each notebook shows') : text.index('## Limits')],
-    )
-    assert {*listed} >= {p.stem for p in (root / 'nbs').glob('[0-9]*.ipynb')}
+    readme = pages[0].read_text(encoding='utf-8')
+    notebooks = {name(p) for p in (root / 'nbs').rglob('*.ipynb') if '.ipynb_' not in str(p)}
+    assert {*re.findall(r'\]\((nbs/[\w/]+\.ipynb)\)', readme)} == notebooks
+
+
+def test_the_readme_is_short():
+    assert len(pages[0].read_text(encoding='utf-8').split()) <= 1500
