@@ -309,8 +309,9 @@ def files_read(
     given: dict,
 ) -> set[str]:  # absolute paths
     "The files that a step reads: those that its parameters name, and the shipped weights."
-    paths = [path_named(v) for k, v in values_of(name, given).items() if k != 'run']
-    if any(p.stem == 'model' for p in modules_used(code_of(name))):
+    code, values = code_of(name), values_of(name, given)
+    paths = [path_named(value) for key, value in values.items() if key != 'run']
+    if 'default_exp model' in code or any(p.stem == 'model' for p in modules_used(code)):
         paths.append(shipped_model())
     return {str(p) for p in paths if p and p.is_file()}
 

