@@ -6,8 +6,8 @@
 __all__ = ['FID', 'LOSSES', 'KID', 'COLOR', 'ERROR', 'NAMED', 'NEAR_REAL', 'AS_COLOURFUL', 'BEAT_TABLE', 'CALM', 'SEEN',
            'ABOUT_PHOTOS', 'ABOUT_LOSSES', 'CLAIMS', 'PACKAGES', 'FIRST', 'data_url', 'template', 'to_html', 'as_text',
            'rows_of', 'beside_intervals', 'filled', 'turned', 'tables', 'Measure', 'Claim', 'Interval', 'interval',
-           'verdict', 'Answer', 'answer', 'answers', 'Heading', 'heading', 'embedded', 'Figure', 'figure', 'Section',
-           'section', 'best_photo', 'versions', 'weights', 'write_index']
+           'verdict', 'Answer', 'answer', 'answers', 'Heading', 'heading', 'embedded', 'Figure', 'read_figure',
+           'Section', 'section', 'best_photo', 'versions', 'weights', 'write_index']
 
 # %% ../nbs/tool/page.ipynb #c002
 import base64, io, mimetypes, re, sys
@@ -239,7 +239,7 @@ def answer(
     texts = [f'{row}: {i.text(claim.measure.scale)}' for row, i in zip(rows, (first, second))]
     places = root / f'{claim.step}.html', file, root / 'figures' / f'{claim.step}.png'
     links = [p.relative_to(root).as_posix() for p in places if p.exists()]
-    return Answer(claim, *texts, verdict(first, claim.wanted, second), links)
+    return Answer(claim, texts[0], texts[1], verdict(first, claim.wanted, second), links)
 
 # %% ../nbs/tool/page.ipynb #n40019
 def answers(run: str) -> list[Answer]:
@@ -277,7 +277,7 @@ class Figure(NamedTuple):
     file: str  # relative to the page
 
 
-def figure(
+def read_figure(
     path: Path,  # .png
     root: Path,  # results/<run>
 ) -> Figure:
@@ -311,7 +311,7 @@ def section(name: str, run: str) -> Section:
         name,
         heading(notebook(name)),
         links=[p.name for p in (html, copy) if p.exists()],
-        figures=[figure(p, root) for p in sorted(root.glob(f'figures/{number}_*.png'))],
+        figures=[read_figure(p, root) for p in sorted(root.glob(f'figures/{number}_*.png'))],
         metrics={p.relative_to(root).as_posix(): tables(load_json(p)) for p in files},
         parameters={k: p.value for k, p in given.items() if k != 'run'},
         failed=failed.name if failed.exists() else '',

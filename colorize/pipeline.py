@@ -163,11 +163,17 @@ def relinked(
     name: str,
     place: Path,  # the folder that it is going to lie in
 ):
-    "Lead to the tools where they are, and from the end to the neighbours and to the page."
-    tools = Path(os.path.relpath(nbs() / 'tool', place)).as_posix()
+    "Lead to the files where they are, and from the end to the neighbours and to the page."
+
+    def lead(link):
+        if '://' in link[1] or link[1][0] == '#' or Path(link[1]).stem in STEPS:
+            return link[0]
+        file = os.path.relpath(notebook(name).parent / link[1], place)
+        return f']({Path(file).as_posix()})'
+
     for c in nb.cells:
         if c.cell_type == 'markdown':
-            c.source = c.source.replace('](tool/', f']({tools}/')
+            c.source = re.sub(r'\]\(([^)\s]+)\)', lead, c.source)
     if name in STEPS:
         nb.cells[-1].source = f'{thread(name)} · [the whole run](index.html)'
     return nb
