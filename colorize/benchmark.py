@@ -50,7 +50,7 @@ def against_floor(
     repeats: int,
     model: str,  # a weights file; empty: the shipped one
 ) -> dict[str, float]:  # as from `in_turn_with_peaks`: floor and ours
-    "Colour a file, and decode and encode it. Sets the number of threads of this process."
+    "Colour a file, and decode and encode it. Sets the threads of this process."
     import cv2, numpy as np, torch
     from PIL import Image
     from colorize.albums import colorize_files
@@ -67,5 +67,5 @@ def against_floor(
     if threads == 1:
         torch.set_num_threads(1), cv2.setNumThreads(1)
     color = Colorizer(model or None)
-    color(np.zeros((64, 64), np.uint8))  # the first photo pays for the start
+    color(np.zeros((64, 64), np.uint8))  # not counted
     return in_turn_with_peaks(repeats, floor=floor, ours=ours)
