@@ -169,11 +169,11 @@ def test_papermill_refuses_a_wrong_parameter(tmp_path, given, message):
         )
 
 
-def test_training_looks_for_its_photos_before_it_imports_anything_heavy():
+def test_training_checks_its_settings_before_it_imports_anything_heavy():
     sources = [c.source for c in cells(notebook('03_train'))]
-    k = next(i for i, s in enumerate(sources) if 'check_dataset(dataset, path_val)' in s)
+    k = next(i for i, s in enumerate(sources) if 'check(settings)' in s)
     imports = re.findall(r'^(?:from|import) ([\w.]+)', '\n'.join(sources[: k + 1]), re.M)
-    assert {*imports} <= {'colorize.core', 'colorize.notebooks'}
+    assert {*imports} <= {'warnings', *(f'colorize.{m}' for m in ('core', 'notebooks', 'settings'))}
 
 
 # -- what a reader meets
@@ -252,7 +252,7 @@ BESIDES = {  # further tools, and why
     'data': {'jobs'},  # photos are found in folders as jobs are
     'model': {'encoders'},  # the first half of the network, from timm
     'temperature': {'paint'},  # the fast way, which gives what the plain one gives
-    'train': {'distributed'},  # batches and gradients that several processes share
+    'train': {'callbacks', 'distributed'},  # what watches a run; several processes as one
     'infer': {'backends', 'hints', 'paint'},  # what runs the network; known colours; the fast way
     'evaluate': {'networks'},  # the networks that judge
     'loss_comparison': {'tables'},  # how figures are set beside each other
@@ -325,7 +325,7 @@ def check(what, heavy):
     assert not loaded, f'{what} loads {loaded}'
 import colorize
 check('import colorize', HEAVY | {'numpy', 'cv2'})
-import colorize.core, colorize.notebooks
+import colorize.core, colorize.notebooks, colorize.settings
 check('what every notebook imports first', HEAVY | {'pandas', 'cv2'})
 import colorize.pipeline, colorize.cli
 check('the command line', HEAVY | {'cv2'})
