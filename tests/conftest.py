@@ -1,6 +1,6 @@
 "What several files of tests share: photos, networks, folders, a browser."
 
-import shutil
+import os, shutil, signal, subprocess, sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -132,3 +132,45 @@ def fill(root, *names, size=(48, 36), gray=(), first=0):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         picture(first + k, size, name in gray).save(root / name)
     return root
+
+
+def checkout(place):
+    "A checkout with the reference run's figures and numbers, in a folder of its own."
+    root = Path(__file__).parent.parent
+    shutil.copy(root / 'settings.ini', place)
+    for name in ('nbs', 'colorize', 'trained_model', 'results/reference'):
+        ignore = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '*.html')
+        shutil.copytree(root / name, place / name, ignore=ignore)
+    return place
+
+
+SMALL = '''
+03_train: {epochs: 1, crops: 2}
+04_loss_comparison: {epochs: 1, crops: 2, photos: 4}
+05_colorize: {photos: 2}
+06_fid: {n: 4, tiles: 2, size: 64, sheet: 2, lies: 4}
+'''
+
+
+@pytest.fixture(scope='session', autouse=True)
+def running_report(request, tmp_path_factory):
+    """`colorize report --run small` in a checkout: begun with the first test, if any looks at it.
+
+    It takes minutes, and mostly one core: the other tests run beside it."""
+    if not any('small' in getattr(t, 'fixturenames', ()) for t in request.session.items):
+        yield None
+        return
+    place = checkout(tmp_path_factory.mktemp('report'))
+    (place / 'nbs' / 'runs' / 'small.yaml').write_text(SMALL)
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'colorize', 'report', '--run', 'small'],
+        cwd=place,
+        env=os.environ | dict(PYTHONPATH=str(place)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield place, process
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)  # the kernel ends with it
+        process.communicate()

@@ -203,7 +203,9 @@ def test_figures_are_shown_with_words(path):
         )
         drawn = {'image_grid', 'subplots', 'figure'} & {*called(tree)}
         if drawn and not is_exported(source):
-            assert {'show', 'save_figure'} & {*called(tree)}, f'a figure nobody shows: {first}'
+            assert {'show', 'save_figure', 'close'} & {*called(tree)}, (
+                f'a figure nobody shows: {first}'
+            )
         assert not re.search(r'\b(plt|pyplot\(\))\.show\(', source), (
             f'say show(fig, ...), which takes a text alternative: {first}'
         )

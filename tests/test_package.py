@@ -6,10 +6,10 @@ from pathlib import Path
 root = Path(__file__).parent.parent
 
 CODE = '''
-import colorize.core, colorize.model, colorize.page
-print(colorize.model.__file__)
+import colorize.core, colorize.page
+print(colorize.core.__file__)
 print(colorize.core.shipped_model())
-print(colorize.model.load_model().meta['loss'])
+print(colorize.load_model().meta['loss'])
 print(colorize.page.write_index('sample'))
 colorize.page.template('notebook.html.j2')
 '''

@@ -1,39 +1,25 @@
 "The page of a run as a visitor meets it, in a browser; and the run itself, made smaller."
 
-import io, os, re, shutil, subprocess, sys
+import io, re
 
 import numpy as np
 import pytest
+from conftest import checkout
 from PIL import Image
 
-from colorize.core import load_json, project
+from colorize.core import load_json
 from colorize.page import CLAIMS, answers, write_index
 from colorize.pipeline import STEPS
 
-root = project()
 looks = pytest.mark.parametrize(
     'scheme, width', [('light', 1280), ('dark', 1280), ('light', 390), ('dark', 390)]
 )
 
 
 @pytest.fixture(scope='module')
-def clone(tmp_path_factory):
-    "A checkout with the reference run's figures and numbers."
-    place = tmp_path_factory.mktemp('report')
-    shutil.copy(root / 'settings.ini', place)
-    for name in ('nbs', 'colorize', 'trained_model', 'results/reference'):
-        shutil.copytree(
-            root / name,
-            place / name,
-            ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '*.html'),
-        )
-    return place
-
-
-@pytest.fixture(scope='module')
-def index(clone):
+def index(tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
-        m.chdir(clone)
+        m.chdir(checkout(tmp_path_factory.mktemp('page')))
         yield write_index('reference', STEPS)
 
 
@@ -64,7 +50,7 @@ def violations(page):  # what axe-core finds
     axe = pytest.importorskip('axe_playwright_python.sync_playwright').Axe()
     return [
         (v['id'], v['impact'], [n['html'][:99] for n in v['nodes']])
-        for v in axe.run(page).response['violations']
+        for v in axe.run(page, options=dict(resultTypes=['violations'])).response['violations']
     ]
 
 
@@ -151,29 +137,16 @@ def test_words_under_the_photo(index):
 
 # -- the small report: this is the test of the notebooks of the thread, all of their cells
 
-SMALL = '''
-03_train: {epochs: 1, crops: 2}
-04_loss_comparison: {epochs: 1, crops: 2, photos: 4}
-05_colorize: {photos: 2}
-06_fid: {n: 4, tiles: 2, size: 64, sheet: 2, lies: 4}
-'''
-
 
 @pytest.fixture(scope='module')
-def small(clone):
+def small(running_report):
     "Every notebook of the report, executed: any assertion that fails stops it."
-    (clone / 'nbs' / 'runs' / 'small.yaml').write_text(SMALL)
-    done = subprocess.run(
-        [sys.executable, '-m', 'colorize', 'report', '--run', 'small'],
-        cwd=clone,
-        env=os.environ | dict(PYTHONPATH=str(clone)),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    print(done.stdout)
-    assert done.stdout.endswith('Look at results/small/index.html\n') and done.stderr == ''
-    return clone / 'results' / 'small'
+    place, process = running_report
+    out, err = process.communicate()
+    print(out)
+    assert process.returncode == 0, out + err
+    assert out.endswith('Look at results/small/index.html\n') and err == ''
+    return place / 'results' / 'small'
 
 
 def test_a_whole_report(small):
