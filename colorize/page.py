@@ -281,7 +281,7 @@ def read_figure(
     path: Path,  # .png
     root: Path,  # results/<run>
 ) -> Figure:
-    "A picture that a notebook left."
+    "A picture that a notebook wrote, with its words."
     from PIL import Image
 
     words = Image.open(path).info.get('Description', path.stem[3:].replace('_', ' '))
@@ -334,13 +334,13 @@ PACKAGES = 'colorize torch fastai timm opencv-python pytorch-fid numpy pillow pa
 
 def versions() -> dict[str, str]:
     "Python and the packages that decide the numbers."
-    found = dict(python=sys.version.split()[0])
+    numbers = dict(python=sys.version.split()[0])
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            numbers[name] = version(name)
         except PackageNotFoundError:
-            found[name] = 'not installed'
-    return found
+            numbers[name] = 'not installed'
+    return numbers
 
 
 def weights(run: str) -> dict[str, str]:  # file -> SHA-256
