@@ -13,14 +13,14 @@ from time import perf_counter
 
 def best(
     repeats: int,  # rounds
-    **ways: Callable,  # each is called once a round
+    **functions: Callable,  # each is called once a round
 ) -> dict[str, float]:  # seconds
-    "The least seconds of each way, run in turn."
-    seconds: dict = {name: [] for name in ways}
+    "The least seconds of each function, run in turn."
+    seconds: dict = {name: [] for name in functions}
     for _ in range(repeats):
-        for name, way in ways.items():
+        for name, function in functions.items():
             start = perf_counter()
-            way()
+            function()
             seconds[name].append(perf_counter() - start)
     return {name: min(s) for name, s in seconds.items()}
 
@@ -33,13 +33,13 @@ def peak_mb() -> float:
 
 def in_turn_with_peaks(
     repeats: int,
-    **ways: Callable,
+    **functions: Callable,
 ) -> dict[str, float]:  # least seconds, and MB beyond those of the start
-    "The least seconds of each way, run one after the other, and the peak of memory after each."
+    "The least seconds of each function, run one after the other, and the peak of memory after each."
     start = peak_mb()
     numbers = dict(start_mb=start)
-    for name, way in ways.items():
-        numbers |= best(repeats, **{name: way})
+    for name, function in functions.items():
+        numbers |= best(repeats, **{name: function})
         numbers[f'{name}_peak_mb'] = peak_mb() - start
     return numbers
 
@@ -61,8 +61,8 @@ def against_floor(
             im.save(file.with_name('floor.jpg'), quality=95, subsampling=0)
 
     def ours():
-        how = dict(force=True, threads=threads or None)
-        colorize_files([file], file.with_name('ours.jpg'), color.net, **how)
+        options = dict(force=True, threads=threads or None)
+        colorize_files([file], file.with_name('ours.jpg'), color.net, **options)
 
     if threads == 1:
         torch.set_num_threads(1), cv2.setNumThreads(1)

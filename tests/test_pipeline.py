@@ -296,10 +296,10 @@ def test_a_whole_run(toys, capfd):
     page = report('toy', steps=STEPS)
     root = toys / 'results' / 'toy'
     assert json.loads((root / 'metrics' / '02_second.json').read_text()) == dict(sum=6)
-    said = capfd.readouterr()
+    printed = capfd.readouterr()
     assert (
-        re.search(r'01_first +\d+\.\d s .*\n02_second +\d+\.\d s .*\n03_apart +\d', said.out)
-        and said.err == ''
+        re.search(r'01_first +\d+\.\d s .*\n02_second +\d+\.\d s .*\n03_apart +\d', printed.out)
+        and printed.err == ''
     )
     assert {p.name for p in root.iterdir()} == {
         f'{n}{s}' for n in STEPS for s in ('.ipynb', '.html')
