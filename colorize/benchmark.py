@@ -35,7 +35,7 @@ def in_turn_with_peaks(
     repeats: int,
     **functions: Callable,
 ) -> dict[str, float]:  # least seconds, and MB beyond those of the start
-    "The least seconds of each function, run one after the other, and the peak of memory after each."
+    "The least seconds of each function, one after the other, and the peak of memory after each."
     start = peak_mb()
     numbers = dict(start_mb=start)
     for name, function in functions.items():
