@@ -57,15 +57,15 @@ def against_floor(
     from colorize.infer import Colorizer
 
     def floor():
-        with Image.open(file) as im:
-            im.save(file.with_name('floor.jpg'), quality=95, subsampling=0)
+        Image.open(file).save(file.with_name('floor.jpg'), quality=95, subsampling=0)
 
     def ours():
         options = dict(force=True, threads=threads or None)
         colorize_files([file], file.with_name('ours.jpg'), color.net, **options)
 
     if threads == 1:
-        torch.set_num_threads(1), cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
     color = Colorizer(model or None)
-    color(np.zeros((64, 64), np.uint8))  # not counted
+    color(np.zeros((8, 8), np.uint8))  # not counted
     return in_turn_with_peaks(repeats, floor=floor, ours=ours)

@@ -175,10 +175,10 @@ class Interval(NamedTuple):
 
     def text(self, scale: float = 1) -> str:
         "As a table shows it."
-        if None in self or self.low == self.high:
-            return f'{self.value * scale:.3g}'
-        value, low, high = (f'{v * scale:.3g}' for v in self)
-        return f'{value} [{low}, {high}]'
+        value = f'{self.value * scale:.3g}'
+        if self.low is None or self.high is None or self.low == self.high:
+            return value
+        return f'{value} [{self.low * scale:.3g}, {self.high * scale:.3g}]'
 
 # %% ../nbs/tool/page.ipynb #n40015
 def interval(
