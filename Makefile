@@ -30,24 +30,25 @@ help:
 report: .venv/.ready
 	@$(BIN)/colorize report --run $(RUN)
 
-files = cksum nbs/*.ipynb colorize/*.py
+files = cksum nbs/*.ipynb nbs/tool/*.ipynb colorize/*.py
 test: .venv/.ready
 	@echo 'Notebooks and package in step, ruff, mypy'
 	@before=$$($(files)) && $(BIN)/nbdev_clean && $(BIN)/nbdev_export && after=$$($(files)) && { [ "$$before" = "$$after" ] \
 	  || { echo 'nbdev_clean and nbdev_export just changed these files; look at them with git diff, then commit them:' >&2; \
 	       diff <(echo "$$before") <(echo "$$after") | awk '/^[<>]/ {print "  " $$4}' | sort -u >&2; exit 1; }; }
-	@$(BIN)/ruff check -q colorize tests && $(BIN)/mypy
-	@echo 'nbdev_test: the tests within the notebooks'
-	@$(BIN)/nbdev_test --n-workers 1
+	@$(BIN)/ruff check -q setup.py colorize tests nbs && $(BIN)/ruff format --check -q setup.py tests nbs
+	@# mypy and the notebooks of nbs/tool share the cores; those of the report are run by tests/test_report.py.
+	@echo 'nbdev_test: the tests within the notebooks of the tools'
+	@$(BIN)/mypy & types=$$!; $(BIN)/nbdev_test nbs/tool --n-workers 1; tested=$$?; wait $$types && exit $$tested
+	@echo 'pytest: the whole report, made small, and the rest'
 	@$(BIN)/python -m pytest
 
 lab: .venv/.ready
-	@$(BIN)/jupyter-lab nbs/00_core.ipynb
+	@$(BIN)/jupyter-lab nbs/00_lab.ipynb
 
 benchmark: .venv/.ready
 	@mkdir -p results/benchmark
-	@$(BIN)/papermill nbs/09_benchmark.ipynb results/benchmark/09_benchmark.ipynb
-	@$(BIN)/papermill nbs/09b_scaling.ipynb results/benchmark/09b_scaling.ipynb
+	@$(BIN)/papermill nbs/tool/benchmark.ipynb results/benchmark/benchmark.ipynb
 
 clean:
 	@rm -rf data/packed data/features.sqlite*

