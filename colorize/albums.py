@@ -20,15 +20,10 @@ from PIL import ExifTags, Image
 
 from .core import InputError, folder
 from .files import Photo
-from .infer import Colorizer, small_L, uncertainty_picture
+from .infer import Colorizer
 from .jobs import Sources, Summary, plan, run_jobs
-from colorize.temperature import (
-    _turn as relight,
-    check_light,
-    clipped_share,
-    find_cast,
-    temperature,
-)
+from .paint import check_light, uncertainty_picture
+from .temperature import clipped_share, find_cast, relight, temperature
 
 # %% ../nbs/tool/albums.ipynb #c038
 def in_batches(
@@ -78,7 +73,7 @@ class ColorizeSteps:
             )
 
     def prepare(self, photo):
-        return small_L(photo.pixels, self.run.short)
+        return self.run.shrink(photo.pixels)
 
     def look(self, photos):
         return in_batches(photos, self.run)

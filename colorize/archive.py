@@ -29,14 +29,14 @@ from fastcore.meta import delegates
 from .albums import colorize_files, in_batches, software
 from .core import InputError, user_path
 from colorize.files import (
-    _bytes as encode_photo,
-    _decode as decode_photo,
-    _kind as writable_format,
-    _open as open_source,
-    _suffix as suffix_of,
-    _writes as can_write,
+    can_write,
+    decode_photo,
+    encode_photo,
+    suffix_of,
     suffixes,
+    writable_format,
 )
+from .sources import open_source
 from .infer import Colorizer
 from colorize.jobs import (
     SKIPPED_FOLDER,

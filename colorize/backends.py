@@ -28,7 +28,8 @@ def torch_net(
 ) -> tuple:  # the UNet, and a copy that is ready to run
     "A network for torch. Raises `InputError` where torch is missing."
     try:
-        from colorize.model import UNet, for_inference, load_model
+        from colorize.model import UNet
+        from colorize.weights import for_inference, load_model
     except ModuleNotFoundError as e:
         raise InputError(
             f'The backend torch needs the package {e.name}: pip install {e.name}, '

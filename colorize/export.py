@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from .core import InputError, atomic, shipped_model, user_path
-from .model import UNet, for_inference, load_model
+from .model import UNet
+from .weights import for_inference, load_model
 
 # %% ../nbs/tool/export.ipynb #c007
 def reflected(

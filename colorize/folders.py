@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .data import content_hash, near_grey, open_photo, sample_photos
+from .core import sha256
+from .data import near_gray, open_photo, sample_photos
 from .figures import image_grid, pyplot, save_figure
 from .files import Photo, write_photo
 from .jobs import find_photos
@@ -109,7 +110,7 @@ def first_n(pairs: list[tuple], n: int) -> list[tuple]:  # n = 0: all
     "The first by content hash, in the order of their names."
     if not n:
         return pairs
-    return sorted(sorted(pairs, key=lambda p: content_hash(p[0]))[:n], key=lambda p: str(p[0]))
+    return sorted(sorted(pairs, key=lambda p: sha256(p[0]))[:n], key=lambda p: str(p[0]))
 
 # %% ../nbs/tool/folders.ipynb #f021002
 def gather(
@@ -142,7 +143,7 @@ def why_not(
     real = photos[0]
     if min(side for im in photos for side in im.size) < least:
         return f'smaller than {least} px'
-    if not gray and near_grey(np.asarray(real.resize([min(side, 256) for side in real.size]))):
+    if not gray and near_gray(np.asarray(real.resize([min(side, 256) for side in real.size]))):
         return 'near-gray, so there is no true colour to compare with'
     shapes = [im.width / im.height for im in photos]
     if abs(np.log(shapes[0] / shapes[-1])) > 0.02:
@@ -242,7 +243,7 @@ def png_names(paths: list[Path]) -> list[str]:
     "A name for each; photos of the same name get some of their hash."
     times, names = Counter(path.stem for path in paths), []
     for path in paths:
-        more = '' if times[path.stem] == 1 else f'_{content_hash(path)[:8]}'
+        more = '' if times[path.stem] == 1 else f'_{sha256(path)[:8]}'
         names.append(f'{path.stem}{more}.png')
     return names
 

@@ -23,7 +23,8 @@ from .files import as_photo, check_unit
 from .hints import Hint, apply_hints, as_hints, as_picture
 from .lab import lab_root, srgb_to_linear
 from .paint import bilinear, luminance, paint
-from .temperature import check_light, temperature
+from .paint import check_light
+from .temperature import temperature
 
 # %% ../nbs/05_colorize.ipynb #c008
 def small_L(

@@ -23,19 +23,9 @@ from fastcore.basics import patch
 
 # %% ../nbs/tool/jobs.ipynb #c002a
 from .core import InputError, check_dataset, check_output, threaded, user_path
-from colorize.files import (
-    TooLarge,
-    _decode as decode_photo,
-    _formats as formats,
-    _is_url as is_url,
-    _kind as writable_format,
-    _open as open_source,
-    _suffix as suffix_of,
-    _writes as can_write,
-    suffixes,
-    write_photo,
-    write_photos,
-)
+from .files import TooLarge, can_write, decode_photo, formats, suffix_of, suffixes
+from .files import writable_format, write_photo, write_photos
+from .sources import is_url, open_source
 
 # %% ../nbs/tool/jobs.ipynb #c061
 SKIPPED_FOLDER = re.compile(

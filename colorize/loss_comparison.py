@@ -19,7 +19,8 @@ from .data import Batches, degrade
 from .figures import pyplot
 from .infer import Colorizer
 from .metrics import crossed_floors
-from .model import UNet, load_model
+from .model import UNet
+from .weights import load_model
 from colorize.tables import (
     Judges,
     compare,

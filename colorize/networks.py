@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 from .core import InputError, folder, pick_device, project, sha256, threaded
 from .data import open_photo
 from .jobs import find_photos
-from .model import imagenet_weights, weights_hash
+from .encoders import imagenet_weights
+from .weights import weights_hash
 
 # %% ../nbs/tool/networks.ipynb #c007
 def open_database(

@@ -43,12 +43,12 @@ def _read_all(answer, url, max_megabytes, deadline) -> bytes:
         data += part
         if len(data) > max_megabytes * 10**6:
             raise InputError(
-                f'{url} is larger than {max_megabytes} MB: download it yourself, and give the file.'
+                f'{url} is larger than {max_megabytes} MB: download it yourself and use the file.'
             )
         if monotonic() > deadline:
             raise TimeoutError
     if answer.length:
-        raise ConnectionError('the connection broke off')
+        raise ConnectionError('the connection was lost')
     return bytes(data)
 
 # %% ../nbs/tool/sources.ipynb #so13
@@ -60,8 +60,8 @@ def _fetch_error(e, url, timeout) -> InputError:
     reason = getattr(e, 'reason', e)
     if isinstance(reason, TimeoutError):
         return InputError(
-            f'{url} did not answer in {timeout:g} s: try again, or download it yourself, '
-            'and give the file.'
+            f'{url} did not answer in {timeout:g} s: try again, or download it yourself '
+            'and use the file.'
         )
     why = str(reason or '') or str(e) or type(e).__name__
     return InputError(f'{url} cannot be fetched ({why}): check the address and the connection.')
@@ -69,10 +69,10 @@ def _fetch_error(e, url, timeout) -> InputError:
 # %% ../nbs/tool/sources.ipynb #so14
 def fetch(
     url: str,  # http or https
-    timeout: float = 20,  # seconds without an answer; ten times as long for all of it
+    timeout: float = 20,  # seconds without an answer; ten times as long in all
     max_megabytes: int = 200,
 ) -> bytes:
-    "What lies at an address. Raises `InputError`."
+    "Download what an address refers to. Raises `InputError`."
     import http.client
 
     if url.split('://')[0].lower() not in ('http', 'https'):
@@ -93,18 +93,20 @@ def _open_path(path: Path):  # a binary file
         if stat.S_ISREG(mode):
             return open(path, 'rb')
     except (FileNotFoundError, NotADirectoryError) as e:
-        raise InputError(f'There is no photo {path}: check its name.') from e
+        raise InputError(f'There is no photo {path}: check the name.') from e
     except (OSError, ValueError) as e:
         why = getattr(e, 'strerror', None) or e
-        raise InputError(f'{path} cannot be read ({why}): mend its name or its permissions.') from e
+        raise InputError(
+            f'{path} cannot be read ({why}): check its name and its permissions.'
+        ) from e
     if stat.S_ISDIR(mode):
         raise InputError(f'{path} is a folder, not a photo: name a photo in it.')
-    raise InputError(f'{path} is a device or a pipe, not a photo: give a file, or - for stdin.')
+    raise InputError(f'{path} is a device or a pipe, not a photo: name a file, or use - for stdin.')
 
 # %% ../nbs/tool/sources.ipynb #so19
 def _read_stdin() -> bytes:
     if sys.stdin is None:
-        raise InputError('stdin is closed: pipe a photo into it, or give a file.')
+        raise InputError('stdin is closed: pipe a photo into it, or name a file.')
     return sys.stdin.buffer.read()
 
 
@@ -112,7 +114,7 @@ def open_source(
     source,  # path, bytes, '-' for stdin, or an http(s) address
     timeout: float = 20,  # seconds that a server may be silent
 ) -> tuple:  # a seekable binary file, and what to call it
-    "Open whatever a photo can come from. Raises `InputError`."
+    "Open a photo, wherever it comes from. Raises `InputError`."
     if isinstance(source, (bytes, bytearray)):
         return BytesIO(source), 'This photo'
     if str(source) == '-':

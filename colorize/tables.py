@@ -25,7 +25,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .core import InputError, pick_device, sha256, threaded
-from .data import content_hash, near_grey, open_photo
+from .core import sha256
+from .data import near_gray, open_photo
 from .evaluate import fid, fid_infinity, kid
 from .lab import rgb_to_lab
 
@@ -69,7 +70,7 @@ def cut_photo(
     cut = squares(photo, size, tiles, seed)
     if min(photo.size) < size // 2:
         return cut, f'smaller than {size // 2} px'
-    return cut, 'near-gray' if near_grey(cut[0]) else ''
+    return cut, 'near-gray' if near_gray(cut[0]) else ''
 
 # %% ../nbs/tool/tables.ipynb #m009
 def evaluation_set(
@@ -80,7 +81,7 @@ def evaluation_set(
     seed: int = 42,
 ) -> EvaluationSet:
     "Squares to evaluate on. Raises `InputError` if there are none."
-    by_hash = dict(sorted((content_hash(p), p) for p in paths))
+    by_hash = dict(sorted((sha256(p), p) for p in paths))
     twins = sorted(set(paths) - set(by_hash.values()))
     result = EvaluationSet([], [], [(p.name, 'same as another photo') for p in twins])
     for i, path in enumerate(list(by_hash.values())[: n or None]):

@@ -29,7 +29,8 @@ from timm.utils import ModelEmaV3
 # %% ../nbs/03_train.ipynb #t001
 from .callbacks import extra_callbacks
 from .core import InputError, as_typed, keep_memory, pick_device
-from .data import Batches, pack_dataset, read_shares
+from .data import Batches, pack_dataset
+from .store import read_shares
 from .distributed import SharedMean, first_alone, gathered, start_processes, together
 from .lab import batch_lab_to_rgb
 from .metrics import histogram_distance, mean_colorfulness

@@ -23,7 +23,7 @@ def long(request) -> bool:
 def photos():
     "Two 64 px squares of each sample photo that has colour, and which photo each is from."
     from colorize.data import sample_photos
-    from colorize.evaluate import evaluation_set
+    from colorize.tables import evaluation_set
 
     return evaluation_set(sample_photos(), 64, tiles=2)[:2]
 

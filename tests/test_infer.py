@@ -20,7 +20,8 @@ from colorize.data import open_photo, sample_photos
 from colorize.files import Photo
 from colorize.infer import Colorizer, Guess, colorize, lines_over_L, small_L
 from colorize.lab import rgb_to_lab
-from colorize.model import enlarge, load_model, make_model
+from colorize.model import enlarge, make_model
+from colorize.weights import load_model
 from colorize.paint import paint, uncertainty_picture
 
 needs_onnx = pytest.mark.skipif(

@@ -9,7 +9,8 @@ from PIL import Image
 
 from colorize.albums import temperature_files, warm_and_cool
 from colorize.core import InputError
-from colorize.files import Photo, read_photo, srgb_profile, write_photo
+from colorize.files import Photo, read_photo, write_photo
+from colorize.profiles import srgb_profile
 from colorize.lab import rgb_to_lab, srgb_to_linear
 from colorize.temperature import (
     adaptation,
