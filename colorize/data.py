@@ -60,7 +60,7 @@ def check_photo(
     photo: str | Path | bytes,  # as for `read_photo`
     size: int,  # side of the square, in pixels
 ) -> tuple[np.ndarray | None, str]:  # size x size x 3 uint8, or None and the reason
-    "A photo as a centre square, or the reason why it is of no use."
+    "A photo as a centre square, or the reason why it can't be used."
     try:
         im = Image.fromarray(read_photo(photo, side=3 * size).rgb8)
     except InputError:
@@ -171,10 +171,10 @@ def jpeg_like(
 def degrade(
     L: torch.Tensor,  # Nx1xHxW in 0..100
     g: torch.Generator,  # on the CPU
-    p: float = 0.25,  # chance of each fault
+    p: float = 0.25,  # probability of each fault
     part: tuple[int, int] = (0, 1),  # as for `random_crop`
 ) -> torch.Tensor:  # same shape, 0..100
-    "Make lightness planes older: each fault hits each plane with chance `p`."
+    "Age lightness planes: each fault affects each plane with probability `p`."
     n, mine, L = len(L) * part[1], slice(part[0], None, part[1]), L.clone()
     whole_blocks = L.shape[-1] % 8 == L.shape[-2] % 8 == 0
     for fault in (fade, blur, grain, blocks) if whole_blocks else (fade, blur, grain):
@@ -197,12 +197,12 @@ class Batches:
     seed: int = 42
     device: str | torch.device = 'cpu'
     train: bool = True  # shuffle, crop, mirror and age?
-    crops: int = 1  # of each photo in an epoch
-    steps: int = 0  # of an epoch; 0: what the photos fill
-    age: bool = True  # degrade L, in training?
-    chroma: float = 1  # ab times this, in training
+    crops: int = 1  # random crops of a photo in an epoch
+    steps: int = 0  # batches an epoch; 0: as many as photos fill
+    age: bool = True  # age L in training?
+    chroma: float = 1  # factor on ab in training
     part: tuple[int, int] = (0, 1)  # as for `random_crop`
-    shares: np.ndarray | None = None  # of each photo: above 0, to 1
+    shares: np.ndarray | None = None  # weight of each: above 0, at most 1
     __iter__: ClassVar[Callable]
     __len__: ClassVar[Callable]
     order: ClassVar[Callable]
@@ -226,10 +226,9 @@ def _drawn(n, shares) -> int:  # how many of n photos
 def _draw(n, shares, g) -> torch.Tensor:  # rows of photos, in random order
     if shares is None:
         return torch.randperm(n, generator=g)
+    # weighted, none twice (Efraimidis and Spirakis 2006)
     wait = torch.empty(n).exponential_(generator=g) / torch.from_numpy(shares)
-    return wait.argsort()[
-        : _drawn(n, shares)
-    ]  # weighted, none twice (Efraimidis and Spirakis 2006)
+    return wait.argsort()[: _drawn(n, shares)]
 
 
 @patch
@@ -269,7 +268,7 @@ def _mine(rows, part, train) -> np.ndarray:  # in training, as many in every pro
 def __iter__(self: Batches):
     order = self.order()
 
-    def read(i):  # ahead of the training: a store larger than memory lies on a disk
+    def read(i):  # ahead: a store that doesn't fit in memory is read from disk
         mine = _mine(order[i * self.bs : (i + 1) * self.bs], self.part, self.train)
         return i, np.stack([self.photos[j] for j in mine]) if len(mine) else None
 

@@ -76,7 +76,7 @@ def save_figure(
 def show(
     picture,  # a matplotlib Figure (it is closed then), a Pillow image, or HxWx3 uint8
     alt: str,  # what it shows, in a sentence or two
-    path: str | Path | None = None,  # also leave it there (.png)
+    path: str | Path | None = None,  # also save it to this path (.png)
     dpi: int = 110,  # dots per inch of a Figure
 ):
     "Put a picture on the notebook's page, with `alt` for those who cannot see it."

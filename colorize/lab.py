@@ -143,7 +143,7 @@ def product(
     a: np.ndarray,  # m x k float32, small
     b: np.ndarray,  # k x n float32, wide
 ) -> np.ndarray:  # m x n
-    "`a @ b` in pieces so small that BLAS starts no threads, which would wait for each other."
+    "`a @ b`, in pieces small enough that BLAS doesn't start threads of its own."
     out, step = np.empty((len(a), b.shape[1]), np.float32), max(2**18 // a.size, 1)
     for i in range(0, b.shape[1], step):
         np.matmul(a, b[:, i : i + step], out=out[:, i : i + step])

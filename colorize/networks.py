@@ -32,7 +32,7 @@ from .weights import weights_hash
 def open_database(
     path: str | Path | None,  # None: in memory
 ) -> sqlite3.Connection:
-    "The cache's table, made if it is not there."
+    "The cache's table, made if it doesn't exist."
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path or ':memory:', timeout=60, check_same_thread=False)
@@ -63,7 +63,7 @@ def guarded(
     self: Cache,
     work: Callable,  # what to do with the database
 ):  # its result
-    "Run it alone; what SQLite or the disk refuse is an `InputError`."
+    "Run it under the lock; errors of SQLite or the disk become `InputError`."
     try:
         with self.lock:
             return work()
@@ -152,7 +152,7 @@ def content(image: np.ndarray | str | Path) -> bytes:  # 16 bytes
 
 # %% ../nbs/tool/networks.ipynb #c012
 class Network:
-    "Photos to rows of numbers. A subclass adds these five."
+    "Photos to rows of numbers. A subclass adds the next five."
 
     size: int  # numbers a photo
     name: str  # kind, preprocessing and a hash of the weights: the key in the cache
@@ -177,7 +177,7 @@ def load(
     self: Network,
     image: np.ndarray | str | Path,  # HxWx3 uint8, or a file
 ) -> tuple[bytes, np.ndarray | None, torch.Tensor | None]:  # hash; what is known; else the input
-    "Look a photo up, or make it ready."
+    "Look a photo up, or prepare it."
     image = image if isinstance(image, (str, Path)) else pixels(image)
     key = content(image)
     known = self.cache.get(self.name, key, self.size)
@@ -228,7 +228,7 @@ def __call__(
 
 # %% ../nbs/tool/networks.ipynb #n14002
 def check_features(*sets: np.ndarray):  # N x D each, a photo a row
-    "Raises `InputError` for features that no distance can be taken of."
+    "Raises `InputError` for features whose distance can't be computed."
     for f in sets:
         if f.ndim != 2 or len(f) < 2:
             few = f'needs at least 2 photos on each side, not {len(f)}'

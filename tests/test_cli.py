@@ -330,7 +330,7 @@ def test_a_name_that_is_not_utf8(here):
         and rb'caf\udce9.jpg' in result.stdout
         and result.stdout.count(b'\n') == 3
     )
-    assert b'bad.jpg is no photo' in result.stderr and b'3 done, 1 failed' in result.stderr
+    assert b"bad.jpg isn't a photo" in result.stderr and b'3 done, 1 failed' in result.stderr
     assert os.path.exists(b'new/caf\xe9.jpg')
 
 

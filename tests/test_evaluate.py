@@ -109,7 +109,7 @@ def test_kid_subsets_are_torchmetrics(rng):
 def test_kid_of_pairs(rng):
     x = rng.gamma(1, 0.4, (40, 64))
     assert kid(x, x, paired=True) == pytest.approx((0, 0), abs=1e-12)
-    assert kid(x, x, size=40)[0] < 0, 'twins taken for strangers'
+    assert kid(x, x, size=40)[0] < 0, 'pairs treated as unrelated photos'
     assert kid(x, x + rng.normal(0, 0.5, x.shape), paired=True)[0] > 0
 
 

@@ -100,7 +100,7 @@ def test_without_pairs(here):
     fill(here / 'made', *(f'x{k}.png' for k in range(4)), first=3)
     result = say('evaluate real made -o out')
     assert (
-        result.exit_code == 0 and 'No names agree: 5 true and 4 generated photos' in result.stdout
+        result.exit_code == 0 and 'No names match: 5 true and 4 generated photos' in result.stdout
     )
     outcome = written(here / 'out')
     ours = outcome['metrics']['generated']

@@ -197,7 +197,7 @@ def test_many_bad_files(tmp_path):
         summary = run_jobs(plan(tmp_path, tmp_path / 'out')[0], None)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert sum('is no photo' in sentence for sentence in summary.failed) == 300
+    assert sum("isn't a photo" in sentence for sentence in summary.failed) == 300
 
 
 def test_two_photos_of_one_name_stop_nothing(album):
@@ -253,7 +253,7 @@ def test_notes(album):
     jobs, _ = plan(['bright.png', 'deep.png'], 'out', format='jpg')
     assert run_jobs(jobs, unchanged).notes == [
         'bright.png: Its colours were converted from gamma 0.556 to sRGB.',
-        'deep.png: JPEG holds 8 bits: the other 8 were rounded off.',
+        'deep.png: JPEG holds only 8 bits: the other 8 were rounded off.',
     ]
 
 
