@@ -42,7 +42,7 @@ def torch_net(
 
 @cache
 def one_thread_after_fork():
-    "Processes that this one forks do not wait for torch's threads, which stay behind."
+    "Forked processes don't wait for torch's threads, which stay behind."
     import torch
 
     if hasattr(os, 'register_at_fork'):

@@ -29,7 +29,7 @@ from .mending import TEXT_LIMIT, mended, png_chunks
 from .metadata import UNREADABLE_EXIF, photo_info, photo_tags
 from .metadata import read_exif, revised_exif, text_of
 from .pixels import UnsupportedImage, is_sideways, straight, stretch, to_8_bits, upright
-from .profiles import implied_profile, srgb_profile, to_srgb
+from .profiles import implied_profile, to_srgb
 from .sources import open_source
 from .tiff import Photometric, best_page, camera_raw, is_known_to_pillow, is_misread
 from .tiff import unusual_pixels, white_of
