@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, time
+from typing import Any
 
 import numpy as np
 import torch
@@ -433,9 +434,10 @@ def as_record(s: TrainSettings, net: UNet, batches: list[Batches]) -> dict:
     names = 'batch_size lr loss size crops seed steps ema_decay age chroma shares quick bf16 epochs'
     record = {k: getattr(s, k) for k in names.split()}
     record |= {k: str(getattr(s, k)) for k in ('dataset', 'path_val', 'init')}
-    content = b''.join(b.photos.phash.tobytes() for b in batches)
+    packs: list[Any] = [b.photos for b in batches]
+    content = b''.join(pack.phash.tobytes() for pack in packs)
     record['photos_hash'] = hashlib.sha256(content).hexdigest()[:12]
-    record['photos'] = len(batches[0].photos)
+    record['photos'] = len(packs[0])
     return record | {k: v for k, v in net.config.items() if k != 'loss'}
 
 # %% ../nbs/tool/runs.ipynb #x071
