@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['adamw', 'tries', 'ab_error', 'to_photos', 'EMA', 'WatchColors', 'split_by_rate', 'make_learner', 'Trial',
-           'colorfulness_of', 'true_colorfulness', 'try_decoding', 'set_dials', 'tune_decoding', 'make_batches',
-           'prepare', 'fit', 'final_dials', 'keep_best', 'finish', 'train']
+           'colorfulness_of', 'true_colorfulness', 'spread_in_blocks', 'patchiness', 'try_decoding', 'set_dials',
+           'tune_decoding', 'make_batches', 'prepare', 'fit', 'final_dials', 'keep_best', 'finish', 'train']
 
 # %% ../nbs/03_train.ipynb #c002
 from dataclasses import replace
@@ -156,12 +156,13 @@ adamw = partial(OptimWrapper, opt=torch.optim.AdamW)
 
 # %% ../nbs/03_train.ipynb #c036
 class Trial(NamedTuple):
-    "Dials, and the ab error when saturation makes the photos as colourful as the truth."
+    "Dials, and what they cost when saturation makes the photos as colourful as the truth."
 
     vividness: float
     balance: float
     saturation: float
-    error: float
+    error: float  # mean ab error
+    patches: float  # mean of `patchiness`
 
 
 def colorfulness_of(batches: list, planes: list) -> float:  # (prediction, L, ab) each; ab
@@ -173,19 +174,38 @@ def colorfulness_of(batches: list, planes: list) -> float:  # (prediction, L, ab
 def true_colorfulness(batches: list) -> float:
     return colorfulness_of(batches, [ab for *_, ab in batches])
 
+# %% ../nbs/03_train.ipynb #p036a
+def spread_in_blocks(
+    ab: torch.Tensor,  # Nx2xhxw
+    side: int = 4,  # of the blocks, in cells
+) -> torch.Tensor:  # one value a block: the standard deviation of its colours, in Lab units
+    variance = F.avg_pool2d(ab**2, side) - F.avg_pool2d(ab, side) ** 2
+    return variance.clamp(0).sum(1).sqrt().flatten()
+
+
+def patchiness(
+    predicted: torch.Tensor,  # Nx2xhxw
+    ab: torch.Tensor,  # the true one, same shape
+    flat: float = 8,  # spread below which a block counts as having one colour
+) -> torch.Tensor:  # one value for each block that truly has one colour
+    "How much the prediction varies where the truth doesn't."
+    return spread_in_blocks(predicted)[spread_in_blocks(ab) < flat]
+
 # %% ../nbs/03_train.ipynb #t010
 def try_decoding(head, batches: list, vividness: float, balance: float) -> Trial:
-    "Find the saturation that reaches the true colorfulness, and the ab error with it."
+    "Find the saturation that reaches the true colorfulness, and what it costs."
     dials = torch.tensor(float(vividness)), torch.tensor(float(balance))
     planes, saturation = [head.sharpened_mean(pred, *dials) for pred, *_ in batches], 1.0
     truth = true_colorfulness(batches)
     for _ in range(3):
         stretched = [saturation * p for p in planes]
         saturation *= truth / max(colorfulness_of(batches, stretched), 0.1)
-    errors = [ab_error(saturation * p, ab).item() for p, (*_, ab) in zip(planes, batches)]
-    return Trial(vividness, balance, saturation, float(np.mean(errors)))
+    pairs = [(saturation * p, ab) for p, (*_, ab) in zip(planes, batches)]
+    error = float(np.mean([ab_error(*pair).item() for pair in pairs]))
+    patches = torch.cat([patchiness(*pair) for pair in pairs]).nanmean().nan_to_num().item()
+    return Trial(vividness, balance, saturation, error, patches)
 
-
+# %% ../nbs/03_train.ipynb #p036c
 def set_dials(net: UNet, vividness: float, balance: float, saturation: float) -> dict[str, float]:
     dials = dict(vividness=vividness, balance=balance, saturation=min(saturation, 2.0))
     for name, value in dials.items():
@@ -202,11 +222,11 @@ def tune_decoding(
     valid: Batches,
     tries=tries,  # of vividness and balance
 ) -> dict[str, float]:  # the dials, also set
-    "The least ab error of those as colourful as the truth."
+    "The least error and patches of those as colourful as the truth."
     whole = [(net.eval()(L), L, ab) for L, ab in islice(valid, -(-256 // valid.bs))]
     small = [[p, *(F.adaptive_avg_pool2d(x, p.shape[-2:]) for x in xs)] for p, *xs in whole]
     trials = [try_decoding(net.head, small, *dials) for dials in tries]
-    best = min(trials, key=lambda t: (max(t.saturation, 1.2), t.error))
+    best = min(trials, key=lambda t: (max(t.saturation, 2.0), t.error + t.patches))
     set_dials(net, best.vividness, best.balance, best.saturation)
     large = colorfulness_of(whole, [enlarge(net.head.decode(p), L) for p, L, _ in whole])
     saturation = net.head.saturation * true_colorfulness(whole) / max(large, 0.1)
