@@ -340,7 +340,7 @@ def pack(
 
 # %% ../nbs/tool/store.ipynb #c048
 class Nearest(NamedTuple):
-    "Of each hash, the nearest of other hashes."
+    "For each hash, the nearest among others."
 
     bits: np.ndarray  # that differ; 65: none was near enough to be compared
     which: np.ndarray  # of the others, by position
@@ -428,7 +428,7 @@ def read_shares(
     text: str,  # folder: share, ...; folders are named as in the photos' paths
     files: Sequence[str],  # the photos
 ) -> np.ndarray | None:  # above 0 and at most 1, for each photo; None where `text` is empty
-    "How often each photo is drawn in an epoch. Raises `InputError`."
+    "The weight of each photo in the draw of an epoch. Raises `InputError`."
     if not text.strip():
         return None
     shares, folders = np.ones(len(files), np.float32), [Path(f).parent.parts for f in files]
