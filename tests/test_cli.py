@@ -282,7 +282,7 @@ def test_kid_while_training(here, monkeypatch):
 
 
 def test_every_setting_has_an_option():
-    "With its default, and with the names that the first colorizers gave it."
+    "With its default, and with the traditional names."
     from colorize.settings import describe_settings
 
     text = ' '.join(say('train --help').output.split())
