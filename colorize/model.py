@@ -130,7 +130,7 @@ def annealed_mean(self: Bins, pred, vividness: torch.Tensor) -> torch.Tensor:
 
 @patch
 def entropy(self: Bins, pred):  # Nx1xhxw: 0 sure, 1 no idea
-    "Of the classes, over that of a uniform choice."
+    "Entropy, relative to a uniform distribution's."
     logp = (pred.float() - self.weights.log()[:, None, None]).permute(0, 2, 3, 1).log_softmax(-1)
     return -(logp.exp() * logp).sum(-1)[:, None] / np.log(len(self.centers))
 
@@ -264,7 +264,7 @@ def encode(
     self: UNet,
     L: torch.Tensor,  # Nx1xHxW in 0..100, H and W multiples of 32/zoom
 ) -> list[torch.Tensor]:  # features at 1/2 .. 1/32 of the enlarged L
-    "What the encoder sees: this need not run again when colours become known."
+    "What the encoder sees: it doesn't have to run again when colours become known."
     if self.zoom > 1:
         L = F.interpolate(L, scale_factor=self.zoom, mode='bilinear')
     return self.encoder(((L * 2.55 - 127) / 128).expand(-1, 3, -1, -1))

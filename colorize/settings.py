@@ -37,10 +37,10 @@ class NetworkSettings:
 
     loss: str = "classification"  # the loss: classification, l1, l2 or huber
     init: str = "shipped"  # start from: shipped, imagenet (the encoder), random, or a weights file
-    rebalance: float = 0.0  # how much more rare colours weigh; 0: as the start, or not (Zhang: .5)
-    stride: int = 0  # L's resolution over the prediction's: 16, 8, 4 or 2; 0: as the start, or 4
-    zoom: int = 0  # how many times L is enlarged for the encoder, 1 or 2; 0: as the start, or 2
-    context: int = -1  # blocks of attention, which read known colours; -1: as the start, or none
+    rebalance: float = 0.0  # extra weight of rare colours (Zhang: .5); 0: as in init, else none
+    stride: int = 0  # predict at 1/stride of L's resolution: 16, 8, 4 or 2; 0: as in init, else 4
+    zoom: int = 0  # enlarge L this much for the encoder: 1 or 2; 0: as in init, else 2
+    context: int = -1  # attention blocks; with any, reads known colours; -1: as in init, else none
 
 # %% ../nbs/tool/settings.ipynb #x015
 @dataclass(kw_only=True)
@@ -48,12 +48,12 @@ class StepSettings:
     "How the network is trained."
 
     epochs: int = 10  # passes over the photos
-    batch_size: int = 32  # photos a step, of all processes together
+    batch_size: int = 32  # photos per step, over all processes together
     lr: float = 0.001  # highest learning rate of the one-cycle schedule; the encoder gets 0.3 of it
     steps: int = 0  # batches in an epoch; 0: as many as the photos fill
-    quick: bool = False  # leave what is slow to train and matters little as it is
-    bf16: bool = False  # multiply in bfloat16: twice as fast where the processor can (AMX, GPUs)
-    kid_every: int = 0  # measure KID after every so many epochs and the last; 0: never
+    quick: bool = False  # don't train the parts that are slow and matter little
+    bf16: bool = False  # multiply in bfloat16: twice as fast on processors that can (AMX, GPUs)
+    kid_every: int = 0  # measure KID each time after this many epochs, and at the end; 0: never
     seed: int = 42  # decides order and augmentation
     device: str = "auto"  # where to compute: auto, cpu, gpu, cuda or mps
 
@@ -63,9 +63,9 @@ class OutputSettings:
     "What a run writes."
 
     path_trained_model: str = ""  # where the weights go; empty: trained_model/mine.pth
-    minutes: float = 10.0  # between two checkpoints inside an epoch; each epoch ends with one
-    log: str = ""  # also write for tensorboard or wandb, where installed
-    resume: bool = False  # go on from the last checkpoint, if there is one
+    minutes: float = 10.0  # minutes between checkpoints inside an epoch; each epoch ends with one
+    log: str = ""  # also log to tensorboard or wandb, if installed
+    resume: bool = False  # continue from the last checkpoint, if there is one
     force: bool = False  # existing files may be replaced
 
 # %% ../nbs/tool/settings.ipynb #x019
@@ -73,7 +73,7 @@ class OutputSettings:
 class ExperimentSettings:
     "What only the loss comparison varies."
 
-    encoder: str = ""  # a timm name, or classic; empty: as the start, or tf_efficientnet_lite0
+    encoder: str = ""  # a timm name, or classic; empty: as in init, else tf_efficientnet_lite0
     ema_decay: float = 0.999  # of the average of the weights; 0: the last step's weights
     age: bool = True  # degrade L as time does: each of four faults in a quarter of the photos
     chroma: float = 1  # what the chroma of the training photos is multiplied by
@@ -83,7 +83,7 @@ class ExperimentSettings:
 class TrainSettings(
     ExperimentSettings, OutputSettings, StepSettings, NetworkSettings, PhotoSettings
 ):
-    "Everything that a training run can be given."
+    "All the settings of a training run."
 
 # %% ../nbs/tool/settings.ipynb #x022
 offered = PhotoSettings, NetworkSettings, StepSettings, OutputSettings
