@@ -79,7 +79,7 @@ def read_weights(
         state, meta = file['state'], json.loads(file['meta'])
     except Exception as e:  # torch's unpickler fails in many ways on other files
         raise InputError(
-            f'{path} is no weights file of colorize, or it is damaged: '
+            f"{path} isn't a weights file of colorize, or it is damaged: "
             'train one, or get model_color.pth again.'
         ) from e
     if meta.get('sha256') != weights_hash(state):
@@ -98,7 +98,7 @@ def rebuild(state: dict, meta: dict) -> UNet:
     "The network of a weights file. Raises `KeyError` or `RuntimeError` for another architecture."
     names = 'loss', 'rebalance', 'encoder', 'stride', 'context', 'zoom'
     config = {k: meta[k] for k in names}
-    config['hints'] = meta.get('hints', False)  # the first files do not say
+    config['hints'] = meta.get('hints', False)  # older files don't record it
     net = assemble(config, cells_of(state))
     counters = {k: v for k, v in net.state_dict().items() if 'num_batches' in k}  # not in the file
     net.load_state_dict(state | counters)
@@ -115,8 +115,8 @@ def load_model(
         net = rebuild(state, meta)
     except (KeyError, RuntimeError) as e:
         raise InputError(
-            f'{path or shipped_model()} is of another architecture than this version of colorize '
-            'builds: train it again, or use the version that wrote it.'
+            f"{path or shipped_model()} has an architecture that this version of colorize doesn't "
+            'build: train it again, or use the version that wrote it.'
         ) from e
     net.meta = meta
     for dial in ('vividness', 'balance', 'saturation'):
@@ -126,7 +126,7 @@ def load_model(
 
 # %% ../nbs/tool/weights.ipynb #c049
 def wanted_shape(s: TrainSettings) -> dict:
-    "What the settings change in the shape of the start."
+    "What the settings change in the shape of the starting network."
     shape = {k: getattr(s, k) for k in ('encoder', 'rebalance', 'stride', 'zoom')}
     shape = {k: v for k, v in shape.items() if v}
     if s.context >= 0:
