@@ -20,7 +20,7 @@ from .core import InputError
 # %% ../nbs/tool/distributed.ipynb #c007
 def start_processes(
     device: str,  # as `pick_device` gives it
-    batch_size: int,  # photos a step, of all processes together
+    batch_size: int,  # photos per step, over all processes together
 ) -> tuple[int, int]:  # which process this is, from 0; how many there are
     "Meet the other processes of `accelerate launch`. Raises `InputError` if that cannot work."
     if (n := num_distrib()) < 2:
