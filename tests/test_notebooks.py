@@ -247,7 +247,7 @@ FOR_ALL = {  # tools that the thread may import
     'files',
     'store',
     'runs',
-    'settings',  # what a run can be told
+    'settings',  # what can be set for a run
     'weights',  # the file that a model is kept in
 }
 BESIDES = {  # further tools, and why
