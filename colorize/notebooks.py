@@ -86,7 +86,7 @@ def check_value(
     value,  # as YAML, papermill or a caller gives it
     kind: str | None,  # the annotation in the parameters cell
 ):  # the value; a float where one is wanted
-    "`value` as the annotated type. Raises `ValueError` if it is another."
+    "`value` as the annotated type. Raises `ValueError` if it has another."
     if kind == 'float' and isinstance(value, str):
         return float(value)
     number_wanted = kind in ('int', 'float')  # for Python, True is a number too
@@ -99,9 +99,9 @@ def check_value(
 # %% ../nbs/tool/notebooks.ipynb #n17303
 def suggest(
     word: str,  # as it was typed
-    known,  # the words that would have been right
+    known,  # the correct words
 ) -> str:  # ends a message
-    "The nearest of the words that would have been right; all of them if none is near."
+    "The correct words closest to a mistyped one; all of them if none is close."
     near = get_close_matches(word, known, n=3, cutoff=0.5)
     return f'did you mean {" or ".join(near)}?' if near else f'use {", ".join(known) or "none"}.'
 
@@ -130,14 +130,14 @@ def check_parameters(
     given: dict,  # parameter -> value
     source: str | Path = 'the call',  # who gives them, for the message
 ) -> dict:  # the same, each of its type
-    "Raises `InputError` for a parameter that the notebook does not have, or of a wrong type."
+    "Raises `InputError` for a parameter that the notebook does not have, or of the wrong type."
     return checked(given, parameters(notebook(name)), f'In {source}, notebook {name}')
 
 # %% ../nbs/tool/notebooks.ipynb #n17308
 def check_injected(
-    names: dict,  # the notebook's `globals()`; values become of their type
+    names: dict,  # the notebook's `globals()`; values are converted to their type
 ):
-    "Raises `InputError` for a parameter that this notebook does not have, or of a wrong type."
+    "Raises `InputError` for a parameter that this notebook does not have, or of the wrong type."
     known = {n: Parameter(kind.__name__, names[n]) for n, kind in names['__annotations__'].items()}
     injected = [c for c in names.get('In', []) if c.startswith('# Parameters\n')]
     given = [

@@ -45,7 +45,7 @@ def thread(
     name: str,  # of a notebook
     order: Sequence[str] = STEPS,  # all of them
 ) -> str:  # Markdown
-    "The line at a notebook's end: to the one before, and to the one after."
+    "The line that ends a notebook: links to the one before and to the one after."
     k = [*order].index(name)
     before = [f'← [{n}]({n}.ipynb)' for n in order[:k][-1:]]
     after = [f'[{n}]({n}.ipynb) →' for n in order[k + 1 :][:1]]
@@ -130,10 +130,10 @@ def heading_above(
 # %% ../nbs/tool/pipeline.ipynb #n30006
 def failure(
     name: str,  # of a notebook
-    error: Exception,  # papermill's know the cell
+    error: Exception,  # papermill's own errors name the cell
     copy: Path,  # the failing notebook, if it got so far
 ) -> str:
-    "One sentence: which notebook, which cell, the error's line, and where the copy lies."
+    "One sentence: which notebook, which cell, the error's line, and where the copy is."
     count, where = getattr(error, 'exec_count', None), ''
     text = f'{type(error).__name__}: {error}'
     if count:
@@ -147,7 +147,7 @@ def failure(
 def without_traces(
     nb,  # executed notebook (nbformat node), changed in place
 ):  # the same, without times, random ids and addresses
-    "Leave what the notebook says, so that equal runs give equal files."
+    "Remove what differs by chance, so that equal runs give equal files."
     nb.metadata = {k: v for k, v in nb.metadata.items() if k in ('kernelspec', 'language_info')}
     for i, c in enumerate(nb.cells):
         c.id = f'c{i:03}'
@@ -161,9 +161,9 @@ def without_traces(
 def relinked(
     nb,  # notebook (nbformat node), changed in place
     name: str,
-    place: Path,  # the folder that it is going to lie in
+    place: Path,  # the folder that will hold it
 ):
-    "Lead to the files where they are, and from the end to the neighbours and to the page."
+    "Point links to the files they mean; at the end, link to the neighbours and to the page."
 
     def lead(link):
         if '://' in link[1] or link[1][0] == '#' or Path(link[1]).stem in STEPS:
@@ -184,7 +184,7 @@ def execute(
     params: dict,
     copy: Path,  # receives the notebook as it runs
 ):  # executed notebook (nbformat node)
-    "papermill's `execute_notebook`, in silence, at the top of the checkout."
+    "Run papermill's `execute_notebook` quietly, at the top of the checkout."
     import papermill
 
     return papermill.execute_notebook(
@@ -195,7 +195,7 @@ def execute(
         kernel_name='python3',
         language='python',
         progress_bar=False,
-        extra_arguments=['--IPKernelApp.log_level=50'],  # it warns of TCP, and mutters at the end
+        extra_arguments=['--IPKernelApp.log_level=50'],  # it warns about TCP, and prints at the end
     )
 
 # %% ../nbs/tool/pipeline.ipynb #c029
@@ -203,7 +203,7 @@ def run_notebook(
     name: str,  # of a notebook
     params: dict,  # its parameters
     run: str,  # results/<run> receives the copy
-) -> Path:  # the executed notebook; the page lies beside it
+) -> Path:  # the executed notebook; the page is beside it
     "Run one notebook. Raises `NotebookFailed`, and keeps the failing copy, if a cell fails."
     params = check_parameters(name, params)
     import nbformat
@@ -276,12 +276,12 @@ def values_of(
     name: str,  # of a notebook
     given: dict,  # parameters, as the run gives them
 ) -> dict:
-    "All parameters of a notebook: given or, where they are not, its defaults."
+    "All parameters of a notebook: those given, and the defaults of the others."
     return {k: p.value for k, p in parameters(notebook(name)).items()} | given
 
 
 def path_named(value) -> Path | None:
-    "The file or folder that a parameter names, if it does and if there is one."
+    "The file or folder that a parameter names; None if it names none that exists."
     if isinstance(value, str) and value and (path := user_path(value)).exists():
         return path
     return None
@@ -299,7 +299,7 @@ def checks(
     name: str,  # of a notebook
     given: dict,  # its parameters, as the run gives them
 ) -> list[Changed]:
-    "What decides whether a step must run again, files aside."
+    "What decides whether a step must run again, apart from files."
     code = code_of(name)
     texts = {'its code': hashlib.sha256(code.encode()).hexdigest()}
     for key, value in values_of(name, given).items():
@@ -361,11 +361,11 @@ def reason(task) -> str:  # task: doit's
     changed = [check.why for check, *_ in task.uptodate if getattr(check, 'why', '')]
     gone = [f'{Path(t).name} is gone' for t in task.targets if not Path(t).exists()]
     files = [f'{Path(f).name} changed' for f in task.dep_changed]
-    return [*changed, *gone, *files, 'asked for'][0]
+    return [*changed, *gone, *files, 'forced'][0]
 
 
 class Lines(ZeroReporter):
-    "One line a step."
+    "One line for each step."
 
     def skip_uptodate(self, task):
         print(f'{task.name:20} up to date')
@@ -399,7 +399,7 @@ def page_task(
 
 # %% ../nbs/tool/pipeline.ipynb #n30028
 def record(run: str) -> Path:
-    "Where doit keeps what it knows of a run. One that was cut off while it was written is removed."
+    "The file of doit's record of a run. A damaged one is removed."
     path = check_output(folder('results', run, '.steps.json'), force=True)
     try:
         load_json(path)
@@ -443,7 +443,7 @@ def report(
     force: bool = False,  # run every step, up to date or not
     steps: Sequence[str] = STEPS,  # notebooks
 ) -> Path:  # the page, results/<run>/index.html
-    "Run what is out of date and write the page. Raises `NotebookFailed` where a notebook stops."
+    "Run what is out of date and write the page. Raises `NotebookFailed` if a notebook stops."
     given, errors = read_run(run, steps), []
     tasks = {name: partial(step, name, given[name], run, errors) for name in steps}
     tasks['page'] = partial(page_task, run, steps)

@@ -221,7 +221,7 @@ def tune_decoding(
     net: UNet,  # with a Bins head
     valid: Batches,
     tries=tries,  # of vividness and balance
-) -> dict[str, float]:  # the dials, also set
+) -> dict[str, float]:  # dials, also set
     "The least error and patches of those as colourful as the truth."
     whole = [(net.eval()(L), L, ab) for L, ab in islice(valid, -(-256 // valid.bs))]
     small = [[p, *(F.adaptive_avg_pool2d(x, p.shape[-2:]) for x in xs)] for p, *xs in whole]

@@ -213,7 +213,7 @@ def test_what_is_refused(page, server, tmp_path):
     Image.new('L', (4000, 3400)).save(tmp_path / 'wide.png')
     (tmp_path / 'heavy.jpg').write_bytes(b'\xff\xd8\xff' + bytes(4_000_000))
     for name, sentence in {
-        'bad.jpg': 'bad.jpg is no',
+        'bad.jpg': "bad.jpg isn't a photo",
         'wide.png': 'wide.png has 14 megapixels, more than the limit of 13: ',
     }.items():
         page.get_by_role('button', name='Clear').first.click()

@@ -134,7 +134,7 @@ def test_it_says_why(toys, fake, capsys):
     assert why()[0] == ('03_apart', 'its code changed')
     (toys / 'results' / 'toy' / '02_second.ipynb').unlink()
     assert why()[0] == ('02_second', '02_second.ipynb is gone')
-    assert why(force=True) == [(name, 'asked for') for name in first]
+    assert why(force=True) == [(name, 'forced') for name in first]
 
 
 def test_an_edit_while_it_runs_counts(toys, fake, monkeypatch):

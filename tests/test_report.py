@@ -132,7 +132,7 @@ def test_claims_are_the_metrics(index):
 
 
 def test_words_under_the_photo(index):
-    assert re.search(r'colourful half: \d[\d.]*; in\s+gray \d[\d.]*\)', index.read_text())
+    assert re.search(r'colourful half: \d[\d.]*; gray: \d[\d.]*\)', index.read_text())
 
 
 # -- the small report: this is the test of the notebooks of the thread, all of their cells
