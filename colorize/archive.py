@@ -77,7 +77,7 @@ def first_line(error: Exception) -> str:
 def file_system(
     place: str | Path,  # a path of this machine, or an address
 ) -> tuple:  # pyarrow's file system, and the path on it
-    "Who keeps a place, and under what name. Raises `InputError`."
+    "The file system that a place is on, and its path there. Raises `InputError`."
     import pyarrow as pa, pyarrow.fs as fs
 
     if not is_address(place):
@@ -110,7 +110,7 @@ def files_at(
             return sorted(f.path for f in files if f.type == fs.FileType.File)
     except (pa.ArrowException, OSError) as e:
         raise InputError(
-            f'{place} cannot be read ({first_line(e)}): check the address and your right to it.'
+            f'{place} cannot be read ({first_line(e)}): check the address and your permissions.'
         ) from e
     raise InputError(
         f'There is nothing at {place}: check the address '
@@ -281,7 +281,7 @@ def write_whole(disk, path: str, data: bytes):
             disk.delete_file(part)
         raise InputError(
             f'{path} cannot be written ({first_line(e)}): make room, choose another place, '
-            'or mend its permissions.'
+            'or change its permissions.'
         ) from e
 
 # %% ../nbs/tool/archive.ipynb #c020
@@ -505,7 +505,7 @@ def why_lost(job: Job, disk) -> str:
         disk.open_input_stream(on_disk(job.source)).close()
     except (OSError, ValueError) as e:
         why = first_line(e)
-        return f'{job.source} cannot be read ({why}): check its name and your right to it.'
+        return f'{job.source} cannot be read ({why}): check its name and your permissions.'
     return (
         f'{job.source} could not be handed to a worker, or none survived it: '
         'colour it without --ray.'
@@ -546,7 +546,7 @@ def collect(
     except Exception as e:  # Ray has many, and so has Python when Ray is gone
         raise InputError(
             f'Ray stopped after {len(collected)} of {len(jobs)} photos ({first_line(e)}): '
-            'mend it, and give the same command again; what is done stays done.'
+            'fix the cause, and run the same command again; what is done stays done.'
         ) from e
     return collected
 
@@ -564,9 +564,7 @@ def check_archive(workers, batch_size, dials: dict):
     if dials.get('hints') or dials.get('strokes') is not None:
         raise InputError('Hints and strokes belong to one photo: leave them out, or --ray.')
     if any(n is not None and n < 1 for n in (workers, batch_size)):
-        raise InputError(
-            'Less than one worker, or less than one photo at a time, does nothing: give 1 or more.'
-        )
+        raise InputError('There must be at least one worker, and at least one photo at a time.')
 
 # %% ../nbs/tool/archive.ipynb #e635
 class ArchivePlan(NamedTuple):

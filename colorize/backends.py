@@ -42,7 +42,7 @@ def torch_net(
 
 @cache
 def one_thread_after_fork():
-    "Forked processes don't wait for torch's threads, which stay behind."
+    "Forked processes don't wait for torch's threads, which aren't copied."
     import torch
 
     if hasattr(os, 'register_at_fork'):
@@ -157,7 +157,7 @@ def check_cpu(device: str):
 # %% ../nbs/tool/backends.ipynb #e216
 @cache
 def shipped_net(device: str) -> TorchNet:
-    "The shipped model, read once a device."
+    "The shipped model, read once per device."
     return TorchNet(None, device)
 
 

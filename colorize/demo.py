@@ -267,13 +267,13 @@ def add_hints_tab(
 ):
     "A picture to click, and the hints so far."
     with gr.Row():
-        info = 'Pick it, then click where it belongs.'
+        info = 'Pick a colour, then click where it belongs.'
         look = dict(min_width=200, elem_id='color', info=info)
         p.color = gr.ColorPicker('#3f6b3f', label='Colour of the next hint', **look)
         look = dict(min_width=200, elem_id='hints', info='x,y,#rrggbb, one a line')
         p.hints = gr.Textbox(label='Hints', lines=2, max_lines=6, **look)
     with gr.Row():
-        p.undo = gr.Button('Take the last back', size='sm', min_width=100)
+        p.undo = gr.Button('Undo last hint', size='sm', min_width=100)
         p.clear = gr.Button('Clear all', size='sm', min_width=100)
     p.click = gr.Image(
         label='Click to add a hint',
@@ -487,7 +487,7 @@ def css() -> str:
 
 # %% ../nbs/tool/demo.ipynb #e733
 def guards(host: str) -> dict:
-    "What lets nobody else in or out: options of the ASGI app."
+    "Options of the ASGI app that keep others out, and data in."
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -549,7 +549,7 @@ def demo(
     device: str = 'cpu',  # cpu, gpu, auto, cuda or mps
     browser: bool = False,  # also open it in one
 ):
-    "Serve the demo until Ctrl-C. Raises `InputError` where it cannot."
+    "Serve the demo until Ctrl-C. Raises `InputError` if it can't start."
     import_gradio()
     net = Colorizer(model, device).net
     with tempfile.TemporaryDirectory(prefix='colorize-', ignore_cleanup_errors=True) as place:

@@ -149,8 +149,8 @@ def test_refused_before_anything_starts(tmp_path, monkeypatch, without_ray, phot
     [
         (dict(hints=['1,1,#ff0000']), 'one photo'),
         (dict(strokes='mask.png'), 'one photo'),
-        (dict(workers=0), '1 or more'),
-        (dict(batch_size=0), '1 or more'),
+        (dict(workers=0), 'at least one'),
+        (dict(batch_size=0), 'at least one'),
         (dict(saturation=9), 'saturation'),
         (dict(model='nothing.pth'), 'nothing.pth'),
         (dict(format='xyz'), 'xyz'),
@@ -219,7 +219,7 @@ def test_every_photo_ends_once_whatever_becomes_of_it(tmp_path, without_ray):
         'damaged.jpg is damaged',
         'empty.jpg is empty',
         'lines.png could not be handed',
-        "isn't a photo",
+        'There is no photo',
     )
     assert all(words in sentence for words, sentence in zip(why, done.failed))
     results = files(tmp_path / 'out')

@@ -160,7 +160,7 @@ def test_a_photo_from_drop_to_download(page, photo, tmp_path):
     eq(np.asarray(Image.open(path)), np.asarray(Image.open(same)))
     eq(Image.open(path).getexif()[0x013B], 'A. Photographer')
     eq(dict(Image.open(path).getexif()), dict(Image.open(same).getexif()))
-    page.get_by_role('button', name='Take the last back').click()
+    page.get_by_role('button', name='Undo last hint').click()
     expect(hints).to_have_value('')
     page.get_by_role('button', name='Reset the dials').click()
     expect(page.locator('#vividness input[type=number]')).not_to_have_value('0.2')
