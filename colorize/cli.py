@@ -228,9 +228,7 @@ class Looks:
     ] = False
     uncertainty: Annotated[
         bool,
-        Option(
-            '--uncertainty', help='Also write NAME_uncertainty.png: where the model is guessing.'
-        ),
+        Option('--uncertainty', help='Also write NAME_uncertainty.png: where the model guesses.'),
     ] = False
     path_trained_model: Weights = None
     backend: Annotated[
