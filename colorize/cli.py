@@ -295,8 +295,7 @@ class Warmth:
         Option(
             min=1667,
             max=25000,
-            help='The light that the photo should seem to be taken in, in kelvin: 6500 changes '
-            'nothing, lower is warmer.',
+            help='The light the photo should seem taken in, in kelvin; lower is warmer than 6500.',
         ),
     ] = None
 
@@ -308,8 +307,7 @@ class OwnCast:
         bool,
         Option(
             '--auto',
-            help="First remove the photo's own colour cast. Not for colorized photos, whose "
-            'colours are guesses.',
+            help="First remove the photo's colour cast. Not for colorized photos: they only guess.",
         ),
     ] = False
     strength: Annotated[
