@@ -29,7 +29,7 @@ setup(
     package_dir={'colorize.trained_model': 'trained_model'},
     package_data={
         'colorize': ['notebook.html.j2', 'report.html.j2', 'report.css'],
-        'colorize.trained_model': ['model_color.pth', 'README.md'],
+        'colorize.trained_model': ['model_color.onnx', 'model_color.pth', 'README.md'],
     },
     install_requires=lines('requirements'),
     extras_require={key.removesuffix('_requirements'): lines(key) for key in extras},

@@ -41,13 +41,15 @@ def folder(
     return (root / path).resolve().joinpath(*parts)
 
 # %% ../nbs/tool/core.ipynb #c020
-def shipped_model() -> Path:  # need not exist
-    "Where `model_color.pth` lies: in the checkout, or installed beside this module."
+def shipped_model(
+    suffix: str = '.pth',  # .pth or .onnx
+) -> Path:  # need not exist
+    "Where `model_color` lies: in the checkout, or installed beside this module."
     here = Path(__file__).parent if '__file__' in globals() else Path()
     places = [here / 'trained_model', here.parent / 'trained_model']
     if project():
         places.insert(0, folder('trained_model'))
-    files = [place / 'model_color.pth' for place in places]
+    files = [place / f'model_color{suffix}' for place in places]
     return next(filter(Path.exists, files), files[0])
 
 # %% ../nbs/tool/core.ipynb #c023
