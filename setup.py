@@ -17,7 +17,7 @@ def lines(key):
 
 extras = [key for key in cfg if key.endswith('_requirements')]
 setup(
-    name=cfg['lib_name'],
+    name=cfg['dist_name'],
     version=cfg['version'],
     description=cfg['description'],
     author=cfg['author'],

@@ -176,6 +176,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'colorize.core.folder': ('tool/core.html#folder', 'colorize/core.py'),
                                'colorize.core.keep_memory': ('tool/core.html#keep_memory', 'colorize/core.py'),
                                'colorize.core.load_json': ('tool/core.html#load_json', 'colorize/core.py'),
+                               'colorize.core.needs': ('tool/core.html#needs', 'colorize/core.py'),
                                'colorize.core.pick_device': ('tool/core.html#pick_device', 'colorize/core.py'),
                                'colorize.core.project': ('tool/core.html#project', 'colorize/core.py'),
                                'colorize.core.save_json': ('tool/core.html#save_json', 'colorize/core.py'),

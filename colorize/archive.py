@@ -27,7 +27,7 @@ from fastcore.meta import delegates
 
 # %% ../nbs/tool/archive.ipynb #e600
 from .albums import colorize_files, in_batches, software
-from .core import InputError, user_path
+from .core import InputError, needs, user_path
 from colorize.files import (
     can_write,
     decode_photo,
@@ -376,9 +376,7 @@ def import_ray():
     try:
         import ray, ray.data
     except ImportError as e:
-        raise InputError(
-            'Archives need the package ray: pip install "colorize[ray]", or leave --ray out.'
-        ) from e
+        raise needs('--ray', 'ray', 'ray') from e
     logging.getLogger('ray.data').setLevel(logging.CRITICAL)  # the summary says what failed
     return ray
 

@@ -17,7 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from fastcore.basics import patch
 
-from .core import InputError, check_device, shipped_model, user_path, weights_path
+from colorize.core import (
+    InputError,
+    check_device,
+    needs,
+    shipped_model,
+    user_path,
+    weights_path,
+)
 
 # %% ../nbs/tool/backends.ipynb #e206
 working_size = {1: 384, 2: 192}  # zoom of the network: px of the short side that it sees
@@ -56,10 +63,7 @@ def torch_net(
         from colorize.model import UNet
         from colorize.weights import for_inference, load_model
     except ModuleNotFoundError as e:
-        raise InputError(
-            f'The backend torch needs the package {e.name}: pip install {e.name}, '
-            'or use the backend onnx with a model from `colorize export`.'
-        ) from e
+        raise needs('The backend torch', e.name or 'torch', 'train') from e
     one_thread_after_fork()
     net = model if isinstance(model, UNet) else load_model(model, device)
     return net, for_inference(net)

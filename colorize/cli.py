@@ -50,13 +50,16 @@ def quiet():
 usage_error: Any = typer.BadParameter.__base__  # it has no public name
 
 
-def explain(e: Exception) -> tuple[str, int] | None:
+def explain(e: Exception, command: str) -> tuple[str, int] | None:
     "A sentence and an exit code for an error that is the user's; None for one that is ours."
     if isinstance(e, usage_error):
         command = e.ctx.command_path if e.ctx else 'colorize'
         return f'{e.format_message().rstrip(".?")}. See: {command} --help', 2
-    from colorize.core import InputError
+    from colorize.core import InputError, needs
 
+    if isinstance(e, ModuleNotFoundError) and e.name and not e.name.startswith('colorize'):
+        judging = command in ('evaluate', 'report', 'validate')
+        e = needs(f'colorize {command}', e.name, 'report' if judging else 'train')
     return (str(e), 1) if isinstance(e, InputError) else None
 
 # %% ../nbs/tool/cli.ipynb #l002
@@ -70,7 +73,7 @@ class OneSentence(TyperGroup):
         except KeyboardInterrupt as e:
             message, code = str(e) or 'Stopped.', 130
         except Exception as e:
-            if not (explained := explain(e)):
+            if not (explained := explain(e, ctx.invoked_subcommand)):
                 raise
             message, code = explained
         typer.echo(message, err=True)

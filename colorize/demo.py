@@ -25,7 +25,7 @@ from fastcore.basics import patch
 
 # %% ../nbs/tool/demo.ipynb #e700
 from .albums import software
-from .core import InputError
+from .core import InputError, needs
 from .files import as_photo, read_photo
 from .hints import parse_hint, scale_hints
 from .infer import Colorizer, small_L
@@ -166,10 +166,7 @@ def import_gradio():
     try:
         import gradio
     except ModuleNotFoundError as e:
-        raise InputError(
-            "The demo needs Gradio: pip install 'colorize[demo]', "
-            "or pip install '.[demo]' in a clone."
-        ) from e
+        raise needs('The demo', 'gradio', 'demo') from e
     return gradio
 
 # %% ../nbs/tool/demo.ipynb #c020

@@ -15,7 +15,7 @@ import torch
 from fastai.learner import Learner, Metric
 from fastai.torch_core import find_bs, maybe_gather, num_distrib, rank_distrib
 
-from .core import InputError
+from .core import InputError, needs
 
 # %% ../nbs/tool/distributed.ipynb #c007
 def start_processes(
@@ -28,9 +28,7 @@ def start_processes(
     try:
         from accelerate import PartialState
     except ImportError as e:
-        raise InputError(
-            "Several processes need accelerate: pip install 'colorize[distributed]'."
-        ) from e
+        raise needs('Training in several processes', 'accelerate', 'distributed') from e
     if batch_size % n:
         raise InputError(
             f'{n} processes cannot share batches of {batch_size} photos equally: '

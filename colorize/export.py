@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from .backends import torch_bins
-from .core import InputError, atomic, shipped_model, user_path
+from .core import InputError, atomic, needs, shipped_model, user_path
 from .model import UNet
 from .weights import load_model, stored, weights_hash
 
@@ -108,7 +108,7 @@ def import_onnx():
     try:
         import onnx
     except ImportError as e:
-        raise InputError('Exporting needs the package onnx: pip install "colorize[onnx]".') from e
+        raise needs('Exporting', 'onnx', 'train') from e
     return onnx
 
 # %% ../nbs/tool/export.ipynb #e802

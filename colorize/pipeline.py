@@ -318,7 +318,7 @@ def files_read(
     code, values = code_of(name), values_of(name, given)
     paths = [path_named(value) for key, value in values.items() if key != 'run']
     if 'default_exp model' in code or any(p.stem == 'model' for p in modules_used(code)):
-        paths.append(shipped_model())
+        paths += [shipped_model(), shipped_model('.onnx')]
     return {str(p) for p in paths if p and p.is_file()}
 
 
