@@ -55,7 +55,7 @@ def software(
     meta: dict,  # of the model
 ) -> str:
     "What the metadata of a colorized photo says."
-    return f'colorize {version("colorize")}, model {meta.get("sha256", "without a hash")[:12]}'
+    return f'colorize {version("colorize-lab")}, model {meta.get("sha256", "without a hash")[:12]}'
 
 # %% ../nbs/tool/albums.ipynb #c039f
 class ColorizeSteps:

@@ -26,7 +26,7 @@ from colorize.cli import app
 from colorize.core import InputError, shipped_model
 from colorize.export import export_onnx
 
-pytest.importorskip('pyarrow', reason='no pyarrow, which comes with the extras dev and ray')
+pytest.importorskip('pyarrow', reason='no pyarrow, which comes with the extra ray')
 
 
 def has_ray():
@@ -37,7 +37,7 @@ def has_ray():
     return True
 
 
-needs_ray = pytest.mark.skipif(not has_ray(), reason='no Ray: pip install "colorize[ray]"')
+needs_ray = pytest.mark.skipif(not has_ray(), reason="no Ray: pip install '.[ray]'")
 
 
 def fill(root, *names, seed=0):

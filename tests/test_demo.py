@@ -263,7 +263,7 @@ def test_it_can_be_read_and_reached(browser, server, scheme, width):
     'missing, sentence',
     [
         ('', 'The demo cannot listen on 127.0.0.1:{}: it is taken, or not an address of'),
-        ('gradio', 'The demo needs Gradio: pip install'),
+        ('gradio', "The demo needs the package gradio: pip install '.[demo]'"),
     ],
 )
 def test_one_sentence(server, monkeypatch, missing, sentence):

@@ -26,7 +26,7 @@ from colorize.paint import paint, uncertainty_picture
 
 needs_onnx = pytest.mark.skipif(
     not (find_spec('onnx') and find_spec('onnxruntime')),
-    reason='no onnx and onnxruntime: pip install "colorize[onnx]"',
+    reason="no onnx: pip install '.[train]'",
 )
 
 
@@ -364,15 +364,15 @@ sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'timm', 'fastai', 'mat
 import numpy as np
 from colorize import colorize
 try:
-    colorize(np.zeros((8, 8), np.uint8))
+    colorize(np.zeros((8, 8), np.uint8), backend='torch')
 except ValueError as e:
     print(e)
 from colorize.cli import app
-line = 'image in.png -o out.png --backend onnx --path-trained-model m.onnx --uncertainty'
+line = 'image in.png -o out.png --path-trained-model m.onnx --uncertainty'
 app((line + ' --warmth 10 --hint 3,3,#3040a0').split())
 """
     sentence, name = python(code, tmp_path).splitlines()
-    assert 'use the backend onnx' in sentence and name == 'out.png'
+    assert "pip install '.[train]'" in sentence and name == 'out.png'
     want = Colorizer(warmth=10, hints=['3,3,#3040a0'])(photo)
     assert np.abs(np.asarray(Image.open(tmp_path / 'out.png')).astype(int) - want).max() <= 1
     assert Image.open(tmp_path / 'out_uncertainty.png').size == (160, 120)

@@ -1,7 +1,13 @@
-"What `pip install .` leaves: weights and templates, and it works in a folder outside of the clone."
+"What `pip install .` leaves: models and templates. It colours photos in a folder outside of the clone, without torch."
 
 import os, shutil, subprocess, sys
 from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorize.infer import Colorizer
 
 root = Path(__file__).parent.parent
 
@@ -15,25 +21,68 @@ colorize.page.template('notebook.html.j2')
 '''
 
 
-def run(*args, **kw):
+def run(*args, python=sys.executable, check=True, **kw):
     return subprocess.run(
-        [sys.executable, *map(str, args)], capture_output=True, text=True, check=True, **kw
-    ).stdout.strip()
+        [python, *map(str, args)], capture_output=True, text=True, check=check, **kw
+    )
 
 
-def test_the_wheel_is_whole(tmp_path):
-    (source := tmp_path / 'source').mkdir()
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    place = tmp_path_factory.mktemp('wheel')
+    (source := place / 'source').mkdir()
     for name in ('setup.py', 'settings.ini', 'pyproject.toml', 'README.md'):
         shutil.copy(root / name, source)
     for name in ('colorize', 'trained_model'):
         shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    wheels, site, elsewhere = (tmp_path / name for name in ('wheels', 'site', 'elsewhere'))
-    run(*'-m pip wheel -q --no-deps --no-build-isolation -w'.split(), wheels, source)
-    (wheel,) = wheels.iterdir()
+    run(*'-m pip wheel -q --no-deps --no-build-isolation -w'.split(), place, source)
+    (path,) = place.glob('*.whl')
+    return path
+
+
+def test_the_wheel_is_whole(wheel, tmp_path):
+    site, elsewhere = tmp_path / 'site', tmp_path / 'elsewhere'
     run(*'-m pip install -q --no-deps --target'.split(), site, wheel)
     elsewhere.mkdir()
     env = dict(os.environ, PYTHONPATH=str(site))
-    done = run('-W', 'ignore', '-c', CODE, cwd=elsewhere, env=env)
+    done = run('-W', 'ignore', '-c', CODE, cwd=elsewhere, env=env).stdout.strip()
     module, weights, loss, page = done.splitlines()
     assert Path(module).is_relative_to(site) and Path(weights).is_relative_to(site)
     assert loss == 'classification' and Path(page).is_relative_to(elsewhere)
+
+
+@pytest.fixture(scope='module')
+def light(wheel, tmp_path_factory):
+    "The Python of an empty environment, into which the wheel was installed with what it needs."
+    place = tmp_path_factory.mktemp('light')
+    run(*'-m venv --without-pip'.split(), place)
+    python = next(place.glob('*/python*'))
+    install = '-m pip -q --disable-pip-version-check --python'.split()
+    done = run(*install, python, 'install', wheel, check=False)
+    if 'No matching distribution' in done.stderr or 'onnection' in done.stderr:
+        pytest.skip('pip reaches no index from here')
+    assert done.returncode == 0, done.stderr
+    return python
+
+
+def test_a_light_install(light, tmp_path):
+    photo = np.tile(np.arange(160, dtype=np.uint8), (120, 1))
+    Image.fromarray(photo).save(tmp_path / 'old.png')
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+
+    def colorize(line):
+        return run(
+            '-m', 'colorize', *line.split(), python=light, cwd=tmp_path, env=env, check=False
+        )
+
+    for line in (
+        'image old.png -o new.png --hint 3,3,#3040a0',
+        'temperature new.png -o cool.png --warm -20',
+    ):
+        assert (done := colorize(line)).returncode == 0, done.stderr
+    want = Colorizer(hints=['3,3,#3040a0'])(photo)
+    assert np.abs(np.asarray(Image.open(tmp_path / 'new.png')).astype(int) - want).max() <= 1
+    for line, extra in (('train', 'train'), ('report', 'report'), ('demo', 'demo')):
+        done = colorize(line)
+        assert done.returncode == 1 and f"pip install '.[{extra}]'" in done.stderr
+        assert done.stderr.count('\n') == 1
