@@ -1,4 +1,4 @@
-"What `pip install .` leaves: models and templates. It colours photos in a folder outside of the clone, without torch."
+"What `pip install .` leaves: models, templates, and commands that colour photos without torch."
 
 import os, shutil, subprocess, sys
 from pathlib import Path
