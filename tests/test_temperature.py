@@ -205,6 +205,8 @@ def test_curves_rise_and_keep_their_ends(strength, size):
     t = curve_table(strength, size)
     assert (np.diff(t, axis=0) > 0).all()
     np.testing.assert_allclose(t[[0, -1]], [[0] * 3, [1] * 3], atol=1e-9)
+    same = np.linspace(0, 1, size)
+    np.testing.assert_array_equal(curve_table(0, size), np.stack([same] * 3, -1))
 
 
 @pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'I;16'])
