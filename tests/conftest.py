@@ -1,12 +1,20 @@
 "What several files of tests share: photos, networks, folders, a browser."
 
-import os, shutil, signal, subprocess, sys
+import multiprocessing, os, shutil, signal, subprocess, sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# Processes that have imported what any test needs of them: one server for all, so one list.
+FORKS = multiprocessing.get_context('forkserver')
+FORKS.set_forkserver_preload(
+    'colorize.cli colorize.train colorize.albums colorize.folders colorize.export '
+    'colorize.networks matplotlib.backends.backend_agg onnx pydantic pytest scipy.stats '
+    'skimage.color skimage.metrics torchvision.models typer.testing'.split()
+)
 
 
 def pytest_addoption(parser):

@@ -1,6 +1,6 @@
 "Folder against folder: what is compared, what is left out, what is written, what is refused."
 
-import csv, hashlib, json, multiprocessing, os, re
+import csv, hashlib, json, os, re
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from colorize.lab import rgb_to_lab
 from colorize.metrics import Lazy, recolor
 from colorize.networks import Cache
 from colorize.tables import Judges, evaluation_set
-from conftest import fill, picture
+from conftest import FORKS, fill, picture
 from test_cli import say, tree
 
 NONE = Judges()
@@ -460,9 +460,8 @@ def test_another_process_the_same_bytes(tmp_path, monkeypatch, inception, lpips,
         fill(tmp_path / name, *(f'{k}.png' for k in range(3)), first=k)
         for k, name in enumerate(('real', 'made'))
     )
-    server = multiprocessing.get_context('forkserver')
     more = ('-o', 'two', '--floors', 'none', '--device', 'cpu')
-    process = server.Process(target=evaluate_elsewhere, args=(tmp_path, *more))
+    process = FORKS.Process(target=evaluate_elsewhere, args=(tmp_path, *more))
     process.start()
     judges = Judges(inception, lpips, classifier)
     for net in judges[:3]:

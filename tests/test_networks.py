@@ -1,12 +1,13 @@
 "Networks: weights that are there or not, features as others compute them, a cache never wrong."
 
-import multiprocessing, os, signal, sqlite3, sys, time, warnings
+import os, signal, sqlite3, sys, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
+from conftest import FORKS
 from PIL import Image
 
 from colorize import networks
@@ -326,18 +327,10 @@ def put_for_ever(path, going):
             going.set()
 
 
-@pytest.fixture(scope='module')
-def server():
-    "Processes that need not import torch again."
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['colorize.networks'])
-    return context
-
-
 @pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='no SIGKILL here')
-def test_a_killed_process_leaves_it_whole(server, tmp_path):
-    path, going = tmp_path / 'c.sqlite', server.Event()
-    process = server.Process(target=put_for_ever, args=(path, going))
+def test_a_killed_process_leaves_it_whole(tmp_path):
+    path, going = tmp_path / 'c.sqlite', FORKS.Event()
+    process = FORKS.Process(target=put_for_ever, args=(path, going))
     process.start()
     assert going.wait(120)
     time.sleep(0.05)
@@ -367,10 +360,10 @@ def work_in_threads(path):
         list(pool.map(work, range(4)))
 
 
-def test_two_processes_and_their_threads_at_once(server, tmp_path):
+def test_two_processes_and_their_threads_at_once(tmp_path):
     "Two evaluations, LPIPS from several threads each: nobody is refused, nothing is mixed up."
     path = tmp_path / 'c.sqlite'
-    running = [server.Process(target=work_in_threads, args=(path,)) for _ in range(2)]
+    running = [FORKS.Process(target=work_in_threads, args=(path,)) for _ in range(2)]
     for process in running:
         process.start()
     for process in running:

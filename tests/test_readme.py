@@ -1,13 +1,13 @@
 "Every command of README.md and docs/ is run, on photos made here: what a reader types must work."
 
-import multiprocessing, os, re, shlex, shutil, subprocess, sys
+import os, re, shlex, shutil, subprocess, sys
 from configparser import ConfigParser
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
 import pytest
-from conftest import fill, picture
+from conftest import FORKS, fill, picture
 
 from colorize.core import project, shipped_model
 
@@ -43,7 +43,7 @@ INSTEAD = [
 QUICK = [
     (r'^papermill nbs', 'papermill --prepare-only nbs'),  # tests/test_report.py
     (r'^(colorize \w+) .*--ray.*', r'\1 --help'),  # tests/test_archive.py
-    (r'--num_processes 8 (-m colorize \w+) .*', r'--num_processes 2 \1 --help'),  # test_train.py
+    (r'^accelerate .* -m (colorize \w+) .*', r'\1 --help'),  # tests/test_train.py, as typed
 ]
 ELSEWHERE = {
     r'^colorize demo': 'tests/test_demo.py',
@@ -81,16 +81,6 @@ def clone(tmp_path_factory):
     return place
 
 
-@pytest.fixture(scope='module')
-def preloaded():
-    "Processes that have imported what `colorize` takes, so that a command starts at once."
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(
-        ['colorize.cli', 'colorize.train', 'colorize.albums', 'colorize.folders', 'colorize.export']
-    )
-    return context
-
-
 def in_a_shell(command, place):
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     env = dict(os.environ, PATH=path, OMP_WAIT_POLICY='PASSIVE')
@@ -114,10 +104,10 @@ def _begin(work, text, place, out, err):
     work(text)
 
 
-def in_a_fork(work, text, place, context):
+def in_a_fork(work, text, place):
     "`work(text)` in a process of its own, in the folder `place`."
     out, err = place / 'stdout.txt', place / 'stderr.txt'
-    process = context.Process(target=_begin, args=(work, text, place, out, err))
+    process = FORKS.Process(target=_begin, args=(work, text, place, out, err))
     process.start()
     process.join(300)
     if process.exitcode is None:
@@ -159,7 +149,7 @@ def make_way(command, place):
 
 
 @pytest.mark.parametrize('typed', dict.fromkeys(commands()))
-def test_command(typed, clone, preloaded, request):
+def test_command(typed, clone, request):
     for pattern, where in ELSEWHERE.items():
         if re.search(pattern, typed):
             pytest.skip(where)
@@ -174,21 +164,21 @@ def test_command(typed, clone, preloaded, request):
     if re.search(IN_A_SHELL, command):
         done = in_a_shell(command, clone)
     else:
-        done = in_a_fork(type_it, command, clone, preloaded)
+        done = in_a_fork(type_it, command, clone)
     assert done.returncode == 0 and 'Traceback' not in done.stderr, (
         f'{command}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}'
     )
     assert 'unknown parameter' not in done.stderr  # papermill only warns
     assert result is None or result.exists()
     if command.endswith('--help'):
-        left_out = {*typed.split()} - {*command.split()}
+        left_out = {*typed.rpartition(' -m ')[2].split()} - {*command.split()}
         assert not [w for w in left_out if w.startswith('--') and w not in done.stdout]
 
 
 @pytest.mark.parametrize('code', re.findall(r'^```python\n(.*?)^```', text, re.M | re.S))
-def test_python(code, clone, preloaded):
+def test_python(code, clone):
     lend_weights(code, clone)
-    done = in_a_fork(exec, code, clone, preloaded)
+    done = in_a_fork(exec, code, clone)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (clone / 'colour.png').stat().st_size
 

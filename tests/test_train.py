@@ -2,8 +2,8 @@
 
 import ast
 import json
-import multiprocessing
 import os
+import re
 import resource
 import signal
 import socket
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import FORKS
 from fastprogress.fastprogress import ProgressBar
 from PIL import Image
 from typer.testing import CliRunner
@@ -40,8 +41,6 @@ EPOCHS, OPTIONS = 3, '--n-epochs 3 --batch-size 4 --size 32 --lr 0.0003 --device
 
 # ---- Runs in processes of their own, forked from one that has imported everything already.
 
-FORKS = multiprocessing.get_context('forkserver')
-FORKS.set_forkserver_preload(['colorize.train', 'colorize.cli', 'pytest', 'typer.testing'])
 PLACES = dict(
     step=(Checkpoint, 'after_batch'),  # a step is taken, and not yet recorded
     writing=(os, 'fsync'),  # a file is written, and not yet renamed
@@ -158,13 +157,15 @@ def test_killed_before_the_first_epoch_is_kept(album, whole, tmp_path):
     assert same(out, whole) and not leftovers(tmp_path)
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_it_leaves_a_checkpoint(album, whole, tmp_path, number):
-    code, text = Run(album, out := tmp_path / 'm.pth', hit=('step', 7, number)).end()
-    assert code == 130 and 'Stopped in epoch 2, after batch' in text
-    assert '--resume' in text and 'Traceback' not in text
-    epoch, batch = place_of(out.with_suffix('.ckpt'))
-    assert epoch == 1 and batch
+def test_asked_to_stop_it_leaves_a_checkpoint(album, whole, tmp_path):
+    "By one signal, and, when it goes on, by the other."
+    out = tmp_path / 'm.pth'
+    for epoch, hit in enumerate([('step', 3, signal.SIGINT), ('step', 4, signal.SIGTERM)]):
+        code, text = Run(album, out, '--resume', hit=hit).end()
+        assert code == 130 and f'Stopped in epoch {epoch + 1}, after batch' in text
+        assert '--resume' in text and 'Traceback' not in text
+        at, batch = place_of(out.with_suffix('.ckpt'))
+        assert at == epoch and batch
     finish(album, out, '--resume')
     assert same(out, whole) and not leftovers(tmp_path)
 
@@ -226,10 +227,13 @@ def test_two_processes_give_the_curve_of_one(album, tmp_path):
 
 @needs_accelerate
 def test_the_launcher(album, whole, tmp_path):
-    "The README's command; with batch norms that see half of a batch, the curve is nearly the same."
-    launch = 'accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1'
-    launch += ' --main_process_port 0 --mixed_precision no --dynamo_backend no -m colorize train'
-    words = [sys.executable, '-W', 'ignore', '-m', *launch.split(), '--path-train', album]
+    "The command of docs/training.md, with two processes: nearly the same curve, by batch norm."
+    page = Path(__file__).parent.parent / 'docs' / 'training.md'
+    typed = re.search(r'^accelerate (launch .*) -m colorize train', page.read_text(), re.M)[1]
+    launch = typed.replace('--num_processes 8', '--num_processes 2')
+    launch += ' --num_machines 1 --main_process_port 0 --mixed_precision no --dynamo_backend no'
+    words = [sys.executable, '-W', 'ignore', '-m', *f'accelerate.commands.{launch}'.split()]
+    words += ['-m', 'colorize', 'train', '--path-train', album]
     words += ['--path-trained-model', tmp_path / 'm.pth', *OPTIONS]
     env, words = os.environ | dict(OMP_NUM_THREADS='1'), [str(w) for w in words]
     result = subprocess.run(words, capture_output=True, text=True, env=env, timeout=240)
