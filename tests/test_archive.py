@@ -298,39 +298,38 @@ def local_ray():
         assert not ray.is_initialized()
 
 
-@pytest.fixture(scope='module')
-def model(tmp_path_factory):
-    "The shipped model, by onnxruntime where that is installed: a worker starts sooner."
-    if find_spec('onnx') and find_spec('onnxruntime'):
-        return export_onnx(None, tmp_path_factory.mktemp('model') / 'model.onnx')
-    return shipped_model()
-
-
 @needs_ray
-def test_two_workers_one_killed_every_photo_done_once(tmp_path, local_ray, model):
+def test_two_workers_one_killed_every_photo_done_once(tmp_path, local_ray):
     names = [f'{k % 7}/{k % 3}/{k:03}.png' for k in range(119)]
     fill(tmp_path / 'in', *names)
     bad = tmp_path / 'in' / '6' / 'damaged.png'
     bad.write_bytes((tmp_path / 'in' / names[0]).read_bytes()[:60])
     Thread(target=murder, args=(tmp_path / 'out', 30, killed := []), daemon=True).start()
-    options = dict(recursive=True, workers=2, model=model)
-    done = colorize_archive(tmp_path / 'in', tmp_path / 'out', **options)
+    done = colorize_archive(tmp_path / 'in', tmp_path / 'out', recursive=True, workers=2)
     assert 30 <= killed[0] < 110
     assert len(files(tmp_path / 'out')) == 119  # no temporary file among them
     assert [p.relative_to(tmp_path / 'out').as_posix() for p in done.done] == sorted(names)
     assert len(done.failed) == 1 and 'damaged.png' in done.failed[0]
-    few = colorize_files([tmp_path / 'in' / '3' / '0'], tmp_path / 'plain', model=model).done
+    few = colorize_files([tmp_path / 'in' / '3' / '0'], tmp_path / 'plain').done
     assert len(few) > 4
     for p in few:
         same_photo(p, tmp_path / 'out' / '3' / '0' / p.name)
     bad.unlink()
-    again = colorize_archive(tmp_path / 'in', tmp_path / 'out', **options)
+    again = colorize_archive(tmp_path / 'in', tmp_path / 'out', recursive=True, workers=2)
     assert (again.done, again.failed, again.skipped) == ([], [], 119)
 
 
+def light_model(path):
+    "The shipped model, by onnxruntime where that is installed: a worker starts sooner."
+    if find_spec('onnx') and find_spec('onnxruntime'):
+        return export_onnx(None, path)
+    return shipped_model()
+
+
 @needs_ray
-def test_the_command_from_address_to_address(tmp_path, local_ray, model):
+def test_the_command_from_address_to_address(tmp_path, local_ray):
     fill(tmp_path / 'in', *(names := ['a.png', 'b/#1 50%?.png', 'b/ä [x].jpg', '_c/;d.tif']))
+    model = light_model(tmp_path / 'model.onnx')
     line = f'image file://{tmp_path}/in -o file://{tmp_path}/out -r --ray --workers 1'
     line += f' --saturation 0.5 --path-trained-model {model}'
     result = CliRunner().invoke(app, line.split())

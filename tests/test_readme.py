@@ -22,7 +22,7 @@ folders = count()
 INSTEAD = [
     (r'^make ', 'make -n '),  # this is `make test`; tests/test_report.py runs the report
     (r'^(colorize \w+) --[\w-]+ --.*', r'\1 --help'),  # the table names options, without values
-    (r'--n-epochs \d+', '--n-epochs 1'),
+    (r'--n-epochs \d+', '--n-epochs 1 --steps 1'),
     (r'-p epochs \d+', '-p epochs 1 -p steps 1'),
     (r'(--path-train \S+)$', r'\1 --n-epochs 1 --steps 1'),
     (
