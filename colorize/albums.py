@@ -22,7 +22,7 @@ from .core import InputError, folder
 from .files import Photo
 from .infer import Colorizer
 from .jobs import Sources, Summary, plan, run_jobs
-from .paint import check_light, uncertainty_picture
+from .paint import check_light, one_channel, uncertainty_picture
 from .temperature import clipped_share, find_cast, relight, temperature
 
 # %% ../nbs/tool/albums.ipynb #c038
@@ -73,6 +73,7 @@ class ColorizeSteps:
             )
 
     def prepare(self, photo):
+        photo.pixels = one_channel(photo.pixels)
         return self.run.shrink(photo.pixels)
 
     def look(self, photos):

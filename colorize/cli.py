@@ -235,7 +235,11 @@ class Looks:
     ] = False
     path_trained_model: Weights = None
     backend: Annotated[
-        str, Option(help='torch, or onnx (needs no torch); default: by the suffix of the model.')
+        str,
+        Option(
+            help='torch, or onnx (needs no torch, CPU only); default: onnx for the shipped model on a '
+            'CPU, else by the suffix of the model.'
+        ),
     ] = ''
     device: Device = 'cpu'
 

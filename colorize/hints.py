@@ -11,12 +11,10 @@ __all__ = ['Hint', 'hint_parts', 'parse_hint', 'as_hints', 'scale_hints', 'drawn
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from .core import InputError
 from .files import read_photo
@@ -138,8 +136,10 @@ def read_hints(
 def affinity(
     L: np.ndarray,  # HxW in 0..100
     sigma: float = 2,  # the change of L between neighbours that begins to be an edge
-) -> sparse.csr_array:  # HW x HW, symmetric
+) -> Any:  # a csr_array HW x HW, symmetric
     "How readily colour passes between neighbouring pixels, 0 to 1."
+    from scipy import sparse  # here: a photo without hints doesn't wait for it
+
     i, flat, n = np.arange(L.size).reshape(L.shape), L.ravel().astype(float), L.size
     beside = [(i[:, :-1], i[:, 1:]), (i[:-1], i[1:])]
     across = [(i[:-1, :-1], i[1:, 1:]), (i[:-1, 1:], i[1:, :-1])]
@@ -151,12 +151,15 @@ def affinity(
 
 # %% ../nbs/tool/hints.ipynb #c021
 def propagate(
-    W: sparse.csr_array,  # n x n, `affinity`
+    W: Any,  # n x n, `affinity`
     count: np.ndarray,  # n: how many hints lie on each pixel
     values: np.ndarray,  # nxk: sums of what they say
     pull: float = 1e-4,  # how readily a walker gives up at each step
 ) -> np.ndarray:  # nxk
     "Let what hints say spread along the affinities, and fade."
+    from scipy import sparse
+    from scipy.sparse.linalg import splu
+
     fixed = 1e5  # weight of a hint, against affinities of at most 1
     A = sparse.diags_array((1 + pull) * W.sum(1) + fixed * count) - W
     # symmetric and diagonally dominant: no pivoting needed, and this order keeps the factors small

@@ -102,8 +102,8 @@ class Setting(NamedTuple):
 def describe_settings() -> list[Setting]:
     "The settings that notebook and command line offer, in order."
     return [
-        Setting(f.name, f.type, f.default, docments(part)[f.name])
-        for part in offered
+        Setting(f.name, f.type, f.default, help[f.name])
+        for part, help in zip(offered, map(docments, offered))
         for f in fields(part)
     ]
 

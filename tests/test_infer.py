@@ -17,6 +17,7 @@ from PIL import Image
 from colorize.albums import colorize_files, in_batches
 from colorize.core import InputError, shipped_model
 from colorize.data import open_photo, sample_photos
+from colorize.backends import OnnxNet, TorchNet
 from colorize.files import Photo
 from colorize.infer import Colorizer, Guess, colorize, lines_over_L, small_L
 from colorize.lab import rgb_to_lab
@@ -353,31 +354,57 @@ print(next(l.split()[1] for l in open("/proc/self/status") if l.startswith("VmHW
     assert int(peak) < 0.5e6 + 0.025 * side**2
 
 
-@needs_onnx
-def test_without_torch(tmp_path, photo):
-    "A sentence for a model that needs it; with an exported one, everything."
-    from colorize.export import export_onnx
+heavy = ['torch', 'torchvision', 'timm', 'fastai', 'matplotlib', 'pandas']
 
+
+def test_without_torch(tmp_path, photo):
+    "The shipped model needs none of the heavy packages; weights in a .pth get a sentence."
     Image.fromarray(photo).save(tmp_path / 'in.png')
-    export_onnx(None, tmp_path / 'm.onnx')
-    code = """
+    (tmp_path / 'own.pth').write_bytes(b'weights')
+    code = f"""
 import sys
-sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'timm', 'fastai', 'matplotlib']))
+sys.modules.update(dict.fromkeys({heavy}))
 import numpy as np
 from colorize import colorize
 try:
-    colorize(np.zeros((8, 8), np.uint8), backend='torch')
+    colorize(np.zeros((8, 8), np.uint8), 'own.pth')
 except ValueError as e:
     print(e)
 from colorize.cli import app
-line = 'image in.png -o out.png --path-trained-model m.onnx --uncertainty'
-app((line + ' --warmth 10 --hint 3,3,#3040a0').split())
+app('image in.png -o out.png --uncertainty --warmth 10 --hint 3,3,#3040a0'.split())
 """
     sentence, name = python(code, tmp_path).splitlines()
-    assert "pip install '.[train]'" in sentence and name == 'out.png'
-    want = Colorizer(warmth=10, hints=['3,3,#3040a0'])(photo)
+    assert 'torch' in sentence and name == 'out.png'
+    want = Colorizer(backend='torch', warmth=10, hints=['3,3,#3040a0'])(photo)
     assert np.abs(np.asarray(Image.open(tmp_path / 'out.png')).astype(int) - want).max() <= 1
     assert Image.open(tmp_path / 'out_uncertainty.png').size == (160, 120)
+
+
+def test_a_plain_photo_loads_nothing_heavy(tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / 'in.png')
+    code = f"""
+import sys
+import colorize
+from colorize.cli import app
+for line in ('image in.png -o out.png', 'temperature in.png -o warm.png --warm 30'):
+    app(line.split(), standalone_mode=False)
+print([name for name in {[*heavy, 'scipy', 'skimage', 'gradio', 'ray']} if name in sys.modules])
+"""
+    assert python(code, tmp_path).splitlines() == ['out.png', 'warm.png', '[]']
+
+
+def test_both_forms_of_the_shipped_model_agree(photo):
+    by_onnx, by_torch = OnnxNet(), TorchNet(None)
+    assert by_onnx.meta['sha256'] == by_torch.meta['sha256'], 'run: colorize export --force'
+    assert by_onnx.path.stat().st_size <= 16e6
+    assert (by_onnx.hints, by_onnx.short) == (by_torch.hints, by_torch.short)
+    L = np.random.default_rng(0).uniform(0, 100, (2, 1, 96, 160)).astype(np.float32)
+    known = np.full((2, 3, 6, 10), 0.5, np.float32)
+    for given in ((L,), (L, 0.9), (L, None, known)):
+        pairs = zip(by_onnx(*given), by_torch(*given), strict=True)
+        assert max(np.abs(a - b).max() for a, b in pairs) < 1e-3
+    pictures = [Colorizer(net)(photo).astype(int) for net in (by_onnx, by_torch)]
+    assert np.abs(np.subtract(*pictures)).max() <= 1
 
 
 @needs_onnx
