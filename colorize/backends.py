@@ -31,21 +31,20 @@ working_size = {1: 384, 2: 192}  # zoom of the network: px of the short side tha
 
 # %% ../nbs/tool/backends.ipynb #e251
 class ColorBins(NamedTuple):
-    "The colours that a network chooses from, and how its answer becomes a distribution."
+    "The colours that a network chooses from, and how it is tuned."
 
     centers: np.ndarray  # Qx2 float32: a, b
     lift: np.ndarray  # Q float32: for rare colours, times `balance`
     log_weights: np.ndarray  # Q float32: what training added to rare colours
-    vividness: float  # as tuned: 0 (the mean) to 1 (the likeliest)
-    balance: float  # as tuned: 0 to 1
-    saturation: float  # as tuned: the mean is multiplied by it
+    vividness: float  # 0 (the mean) to 1 (the likeliest)
+    balance: float  # 0 to 1
+    saturation: float  # the mean is multiplied by it
 
     def probabilities(
         self,
-        answer: np.ndarray,  # NxQxhxw float32, from `net.answer`
-        vividness: float | None = None,  # 0 to 1: how much it is sharpened; None: as tuned
-    ) -> np.ndarray:  # NxQxhxw float32, sums to 1 over Q
-        "How likely each colour is at each place."
+        answer: np.ndarray,  # from `net.answer`
+        vividness: float | None = None,  # None: as tuned
+    ) -> np.ndarray:  # sums to 1 over Q
         v = self.vividness if vividness is None else vividness
         k = min(v / self.vividness, 1) if self.vividness else 1
         shift = k * self.balance * self.lift - self.log_weights
@@ -125,7 +124,7 @@ def run(self: TorchNet, L: np.ndarray, known: np.ndarray | None = None):  # a te
     with torch.inference_mode():
         return self.net(torch.from_numpy(L).to(device), colours)
 
-
+# %% ../nbs/tool/backends.ipynb #e260
 @patch
 def __call__(
     self: TorchNet,
@@ -138,7 +137,7 @@ def __call__(
     entropy = head.entropy(answer).cpu().numpy() if self.bins else None
     return head.decode(answer, vividness).float().cpu().numpy(), entropy
 
-
+# %% ../nbs/tool/backends.ipynb #e261
 @patch
 def answer(self: TorchNet, L, known=None) -> np.ndarray:  # NxQxhxw float32
     "What `bins.probabilities` takes. Raises `InputError` for a network of regression."
@@ -229,7 +228,7 @@ def run(self: OnnxNet, names: list[str], L, known, **inputs) -> list:  # outputs
         inputs['known'] = nothing if known is None else known
     return self.session.run(names, dict(inputs, L=L))
 
-
+# %% ../nbs/tool/backends.ipynb #e263
 @patch
 def __call__(self: OnnxNet, L, vividness=None, known=None):
     if not self.bins:
@@ -266,7 +265,7 @@ def default_backend(model: Any, device: str) -> str:  # torch or onnx
     is_file = isinstance(model, (str, Path))
     return 'onnx' if is_file and Path(model).suffix == '.onnx' else 'torch'
 
-
+# %% ../nbs/tool/backends.ipynb #e262
 def open_network(
     model: Any = None,  # a UNet, a weights file, or None
     device: str = 'cpu',  # cpu, gpu, auto, cuda or mps

@@ -6,6 +6,7 @@
 __all__ = ['best', 'peak_mb', 'in_turn_with_peaks', 'against_floor']
 
 # %% ../nbs/tool/benchmark.ipynb #c006
+import os
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -48,10 +49,10 @@ def against_floor(
     file: Path,  # a JPEG
     threads: int,  # 0: all
     repeats: int,
-    model: str,  # a weights file; empty: the shipped one
+    backend: str,  # torch or onnx
 ) -> dict[str, float]:  # as from `in_turn_with_peaks`: floor and ours
-    "Colour a file, and decode and encode it. Sets the threads of this process."
-    import cv2, numpy as np, torch
+    "Colour a file, and decode and encode it. With one thread, on one processor (Linux only)."
+    import cv2, numpy as np
     from PIL import Image
     from colorize.albums import colorize_files
     from colorize.infer import Colorizer
@@ -64,8 +65,8 @@ def against_floor(
         colorize_files([file], file.with_name('ours.jpg'), color.net, **options)
 
     if threads == 1:
-        torch.set_num_threads(1)
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
         cv2.setNumThreads(1)
-    color = Colorizer(model or None)
+    color = Colorizer(backend=backend)
     color(np.zeros((8, 8), np.uint8))  # not counted
     return in_turn_with_peaks(repeats, floor=floor, ours=ours)

@@ -236,10 +236,7 @@ class Looks:
     path_trained_model: Weights = None
     backend: Annotated[
         str,
-        Option(
-            help='torch, or onnx (needs no torch, CPU only); default: onnx for the shipped model on a '
-            'CPU, else by the suffix of the model.'
-        ),
+        Option(help='torch or onnx; default: by the suffix of the model; shipped: onnx, on a CPU.'),
     ] = ''
     device: Device = 'cpu'
 

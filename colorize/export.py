@@ -27,7 +27,7 @@ def reflected(
     padded = torch.arange((n + 31) // 32 * 32)
     return (n - 1 - (n - 1 - padded).abs()).clamp(min=0)
 
-
+# %% ../nbs/tool/export.ipynb #e806
 class Graph(nn.Module):
     "L of any size to ab at the network's own resolution, and the entropy of classes."
 
@@ -59,13 +59,11 @@ def write_graph(
     if hasattr(net.head, 'vividness'):
         inputs['vividness'] = torch.tensor(net.head.vividness)
         outputs += ['entropy', 'answer']
-    pictures = [name for name in (*inputs, *outputs) if name != 'vividness']
-    axes = {name: {0: 'N', 2: f'{name} rows', 3: f'{name} columns'} for name in pictures}
-    with warnings.catch_warnings(action='ignore'):  # of an old exporter and of traced sizes
+    axes = {k: {0: 'N', 2: f'{k} rows', 3: f'{k} columns'} for k in (*inputs, *outputs)}
+    axes.pop('vividness', None)
+    with warnings.catch_warnings(action='ignore'):  # of traced sizes
         torch.onnx.export(
-            Graph(net),
-            (),
-            str(path),
+            *(Graph(net), (), str(path)),
             kwargs=inputs,
             input_names=list(inputs),
             output_names=outputs,

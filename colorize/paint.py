@@ -95,7 +95,7 @@ def gray_tables() -> tuple[np.ndarray, np.ndarray]:  # of 256 float32: Y, and `l
 def level_table() -> np.ndarray:  # of 65536 uint8: sRGB, by linear light
     return linear_to_srgb(np.linspace(0, 1, 65536, dtype=np.float32)[None], np.uint8)
 
-
+# %% ../nbs/tool/paint.ipynb #e156
 def paint_gray(
     pixels: np.ndarray,  # hxw uint8
     lines: np.ndarray,  # 4 x h x w
@@ -132,10 +132,10 @@ def one_channel(
 def paint(
     pixels: np.ndarray,  # HxW or HxWx3 sRGB: uint8 or uint16
     guess: Any,  # `infer.Guess`
-    keep: float = 0,  # 0..1: how much of the photo's own colour stays
+    keep: float = 0,  # 0..1
     threads: int | None = None,  # None: one per core
     tile: int = 2**17,  # pixels at a time
-) -> np.ndarray:  # HxWx3 of the same type; L is the input's own
+) -> np.ndarray:  # HxWx3; L is the input's own
     "The photo in the colours of a guess."
     (h, w), grid = pixels.shape[:2], root_lines(guess.lines, keep)
     down = bilinear(h, grid.shape[0], guess.rows)
