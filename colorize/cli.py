@@ -46,7 +46,7 @@ def quiet():
     # torch's threads wait without spinning: several times faster on a busy machine
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-
+# %% ../nbs/tool/cli.ipynb #l013
 usage_error: Any = typer.BadParameter.__base__  # it has no public name
 
 

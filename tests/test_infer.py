@@ -400,8 +400,8 @@ def test_both_forms_of_the_shipped_model_agree(photo):
     assert (by_onnx.hints, by_onnx.short) == (by_torch.hints, by_torch.short)
     L = np.random.default_rng(0).uniform(0, 100, (2, 1, 96, 160)).astype(np.float32)
     known = np.full((2, 3, 6, 10), 0.5, np.float32)
-    for given in ((L,), (L, 0.9), (L, None, known)):
-        pairs = zip(by_onnx(*given), by_torch(*given), strict=True)
+    for args in ((L,), (L, 0.9), (L, None, known)):
+        pairs = zip(by_onnx(*args), by_torch(*args), strict=True)
         assert max(np.abs(a - b).max() for a, b in pairs) < 1e-3
     pictures = [Colorizer(net)(photo).astype(int) for net in (by_onnx, by_torch)]
     assert np.abs(np.subtract(*pictures)).max() <= 1
