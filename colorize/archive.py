@@ -27,7 +27,7 @@ from fastcore.meta import delegates
 
 # %% ../nbs/tool/archive.ipynb #e600
 from .albums import colorize_files, in_batches, software
-from .core import InputError, needs, user_path
+from .core import InputError, needs, progress, user_path
 from colorize.files import (
     can_write,
     decode_photo,
@@ -531,13 +531,9 @@ def collect(
 ) -> dict[str, dict]:  # rows, by `out`
     "Let a crew do all jobs. Raises `InputError` where Ray stops."
     rows: Iterable[dict] = (row for part in chunked(jobs, PART) for row in run_twice(crew, part))
-    if bar:
-        from tqdm.auto import tqdm
-
-        rows = tqdm(rows, total=len(jobs), unit=' photos')
     collected = {}
     try:
-        for row in rows:
+        for row in progress(rows, len(jobs), 'photos', show=bar, leave=True):
             collected[row['out']] = row
     except InputError:
         raise

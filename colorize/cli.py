@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['usage_error', 'app', 'Recursive', 'Quality', 'Tint', 'Force', 'Device', 'Weights', 'option_names', 'validate_names',
-           'open_streams', 'on_terminal', 'quiet', 'explain', 'OneSentence', 'options', 'PhotoInput', 'PhotoFiles',
-           'Limits', 'say', 'ImageOutput', 'Dials', 'MoreDials', 'Hints', 'Looks', 'Cluster', 'image', 'Warmth',
-           'OwnCast', 'Method', 'TemperatureOutput', 'temperature', 'TrainOptions', 'add_option', 'kid_callbacks',
-           'train', 'ValidateOptions', 'validate', 'Compared', 'HowCompared', 'HowRun', 'print_evaluation', 'evaluate',
+           'open_streams', 'quiet', 'explain', 'OneSentence', 'options', 'PhotoInput', 'PhotoFiles', 'Limits', 'say',
+           'ImageOutput', 'Dials', 'MoreDials', 'Hints', 'Looks', 'Cluster', 'image', 'Warmth', 'OwnCast', 'Method',
+           'TemperatureOutput', 'temperature', 'TrainOptions', 'add_option', 'kid_callbacks', 'train',
+           'ValidateOptions', 'validate', 'Compared', 'HowCompared', 'HowRun', 'print_evaluation', 'evaluate',
            'ExportOptions', 'export', 'ReportOptions', 'report', 'DemoOptions', 'demo']
 
 # %% ../nbs/tool/cli.ipynb #c002
@@ -19,6 +19,7 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 
+from .core import on_terminal
 from .settings import describe_settings, finished, least, settings_from
 
 # %% ../nbs/tool/cli.ipynb #c006
@@ -32,10 +33,6 @@ def open_streams():
     for stream in (sys.stdout, sys.stderr):  # what they cannot show (names, not UTF-8) is escaped
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
-
-
-def on_terminal() -> bool:  # will someone see a progress bar?
-    return sys.stderr is not None and sys.stderr.isatty()
 
 # %% ../nbs/tool/cli.ipynb #l001
 def quiet():

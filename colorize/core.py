@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['InputError', 'needs', 'project', 'folder', 'shipped_model', 'user_path', 'as_typed', 'weights_path', 'check_dataset',
-           'check_output', 'atomic', 'save_json', 'load_json', 'sha256', 'threaded', 'keep_memory', 'check_device',
-           'pick_device']
+           'check_output', 'atomic', 'save_json', 'load_json', 'sha256', 'threaded', 'on_terminal', 'ticking',
+           'progress', 'keep_memory', 'check_device', 'pick_device']
 
 # %% ../nbs/tool/core.ipynb #c002
-import ctypes, errno, hashlib, json, os, tempfile
+import ctypes, errno, hashlib, json, os, sys, tempfile
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 
 from fastcore.xtras import Config
 
@@ -224,6 +225,45 @@ def threaded(
         finally:
             for w in waiting:
                 w.cancel()
+
+# %% ../nbs/tool/core.ipynb #c066b
+def on_terminal() -> bool:
+    "Will someone see a progress bar?"
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextmanager
+def ticking(bar):  # tqdm's
+    "Redraw a bar twice a second."
+    done = Event()
+
+    def redraw():
+        while not done.wait(0.5):
+            bar.refresh()
+
+    Thread(target=redraw, daemon=True).start()
+    try:
+        yield bar
+    finally:
+        done.set()
+
+# %% ../nbs/tool/core.ipynb #c066c
+def progress(
+    items: Iterable,
+    total: int | None,  # None: unknown
+    unit: str,  # what is counted
+    label: str = '',
+    show: bool = True,
+    leave: bool = False,  # does the bar stay when all is done?
+) -> Iterator:  # the items
+    "Count items on stderr as they are taken."
+    if not show:
+        yield from items
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(items, label, total, unit=f' {unit}', leave=leave) as bar, ticking(bar):
+        yield from bar
 
 # %% ../nbs/tool/core.ipynb #c068
 def keep_memory():

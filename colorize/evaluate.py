@@ -8,7 +8,7 @@ __all__ = ['covariance_root', 'fid', 'cubic_kernel', 'mean_apart', 'kernel_dista
 # %% ../nbs/06_fid.ipynb #c002
 import numpy as np
 
-from .core import InputError
+from .core import InputError, progress
 from .networks import check_features
 
 # %% ../nbs/06_fid.ipynb #c043
@@ -79,13 +79,15 @@ def fid_infinity(
     paired: bool = False,  # row i of both is from the same photo
     points: int = 8,  # N at which FID is taken, evenly spaced in 1/N
     seed: int = 42,  # which photos
+    label: str = '',  # of the progress bar; none: no bar
 ) -> tuple[float, list[tuple[int, float]]]:  # FID at 1/N = 0; the (N, FID) it was read from
     "FID of infinitely many photos (Chong and Forsyth 2020, section 3). Raises `InputError`."
     check_features(a, b)
     few, rng, rows = min(len(a), len(b)), np.random.default_rng(seed), []
     if few < 16:
         raise InputError(f'FID at infinity needs at least 16 photos for its line, not {few}.')
-    for n in np.round(1 / np.linspace(3 / few, 1 / few, points)).astype(int).tolist():
+    sizes = np.round(1 / np.linspace(3 / few, 1 / few, points)).astype(int).tolist()
+    for n in progress(sizes, points, 'fits', f'{label}: FID∞', bool(label)):
         i, j = rng.permutation(len(a))[:n], rng.permutation(len(b))[:n]
         rows.append((n, fid(a[i], b[i if paired else j])))
     n, d = np.array(rows).T

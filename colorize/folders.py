@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
-from .core import sha256
+from .core import progress, sha256
 from .data import near_gray, open_photo, sample_photos
 from .figures import image_grid, pyplot, save_figure
 from .files import Photo, write_photo
@@ -263,7 +262,7 @@ def colorized(
     for old in out.glob('*.png'):
         old.unlink()  # of an earlier evaluation
     grays = threaded(lambda path: recolor(squares(open_photo(path), size)[0], 0)[..., 0], paths)
-    shown = tqdm(grays, 'colorize', len(paths), disable=not bar, leave=False)
+    shown = progress(grays, len(paths), 'photos', 'colorize', bar)
     for path, name, gray in zip(paths, png_names(paths), shown):
         write_photo(Photo(color(gray)), out / name, force=True)
         pairs.append((path, out / name))
@@ -482,13 +481,14 @@ def judge_twice(
 ) -> Measured:  # as they are
     "Figures of the photos as they are, and at equal colorfulness."
     measured = measure(both.real, both.predicted, judges, both.paired, label, both.files)
-    figures.rows[name] = summarize(*measured, both.paired, seed=seed)
+    figures.rows[name] = summarize(*measured, both.paired, seed=seed, label=label)
     factor = chroma_to_match(both.real, both.predicted)
     if factor is not None:
         real, predicted, files, paired = scaled(both, factor)
         label = label and f'{label}, equal'
         equal = measure(real, predicted, judges, paired, label, files)
-        figures.equal[name] = summarize(*equal, paired, seed=seed) | dict(chroma=factor)
+        row = summarize(*equal, paired, seed=seed, label=label)
+        figures.equal[name] = row | dict(chroma=factor)
     return measured
 
 # %% ../nbs/tool/folders.ipynb #f023005

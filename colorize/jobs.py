@@ -22,7 +22,7 @@ from typing import NamedTuple
 from fastcore.basics import patch
 
 # %% ../nbs/tool/jobs.ipynb #c002a
-from .core import InputError, check_dataset, check_output, threaded, user_path
+from .core import InputError, check_dataset, check_output, progress, threaded, user_path
 from .files import TooLarge, can_write, decode_photo, formats, suffix_of, suffixes
 from .files import writable_format, write_photo, write_photos
 from .sources import is_url, open_source
@@ -524,11 +524,8 @@ class Summary:
 def _outcomes(pipeline, jobs, bar) -> list:  # of the jobs, in their order
     with warnings.catch_warnings(), closing(pipeline.run(jobs)) as results:
         warnings.filterwarnings('ignore', module=r'PIL\.')  # set here, once: threads share filters
-        if bar:
-            from tqdm.auto import tqdm
-
-            results = tqdm(results, total=len(jobs), unit=' photos')
-        outcome = {id(job): result for job, result in results}
+        shown = progress(results, len(jobs), 'photos', show=bar, leave=True)
+        outcome = {id(job): result for job, result in shown}
     return [outcome[id(job)] for job in jobs if id(job) in outcome]
 
 

@@ -20,9 +20,8 @@ import cv2
 import numpy as np
 import torch
 from fastcore.basics import patch
-from tqdm.auto import tqdm
 
-from .core import InputError, folder, pick_device, project, sha256, threaded
+from .core import InputError, folder, pick_device, project, progress, sha256, threaded
 from .data import open_photo
 from .jobs import find_photos
 from .encoders import imagenet_weights
@@ -213,7 +212,7 @@ def __call__(
     total = len(images) if isinstance(images, Sized) else None
     loaded = threaded(self.load, images, 2 * self.batch_size)
     keys, rows, batch = [], {}, {}
-    for key, known, x in tqdm(loaded, label, total, disable=not label, unit='photo', leave=False):
+    for key, known, x in progress(loaded, total, 'photos', label, bool(label)):
         keys.append(key)
         if known is not None:
             rows[key] = known

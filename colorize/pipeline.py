@@ -23,7 +23,7 @@ from fastcore.xtras import Config
 
 # %% ../nbs/tool/pipeline.ipynb #n30001
 from .core import InputError, atomic, check_output, folder, load_json, project
-from .core import sha256, shipped_model, user_path
+from .core import on_terminal, sha256, shipped_model, user_path
 from .notebooks import cells, check_parameters, nbs, notebook, parameters, suggest
 from .page import to_html, versions, write_index
 
@@ -184,7 +184,7 @@ def execute(
     params: dict,
     copy: Path,  # receives the notebook as it runs
 ):  # executed notebook (nbformat node)
-    "Run papermill's `execute_notebook` quietly, at the top of the checkout."
+    "Run papermill's `execute_notebook` at the top of the checkout; a terminal shows its cells."
     import papermill
 
     return papermill.execute_notebook(
@@ -194,7 +194,7 @@ def execute(
         cwd=project(),
         kernel_name='python3',
         language='python',
-        progress_bar=False,
+        progress_bar=on_terminal() and dict(desc=name, unit=' cells', leave=False),
         extra_arguments=['--IPKernelApp.log_level=50'],  # it warns about TCP, and prints at the end
     )
 
@@ -372,13 +372,13 @@ class Lines(ZeroReporter):
 
     def execute_task(self, task):
         self.why, self.start = reason(task), time.monotonic()
-        print(f'{task.name:20} ', end='', flush=True)
 
     def add_success(self, task):
-        print(f'{time.monotonic() - self.start:5.1f} s  ({self.why})', flush=True)
+        seconds = time.monotonic() - self.start
+        print(f'{task.name:20} {seconds:5.1f} s  ({self.why})', flush=True)
 
     def add_failure(self, task, fail):
-        print('stopped', flush=True)
+        print(f'{task.name:20} stopped', flush=True)
 
 # %% ../nbs/tool/pipeline.ipynb #n30025
 def page_task(

@@ -22,10 +22,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
-from .core import InputError, pick_device, sha256, threaded
-from .core import sha256
+from .core import InputError, pick_device, progress, sha256, threaded
 from .data import near_gray, open_photo
 from .evaluate import fid, fid_infinity, kid
 from .lab import rgb_to_lab
@@ -213,8 +211,7 @@ def stack_rows(
 ) -> list[dict]:  # for each side: name -> array of n, float32
     "Rows as they come, put into one array for each name."
     stacks: list[dict] = []
-    bar = tqdm(rows, label, n, disable=not label, unit='photo', leave=False)
-    for i, row in enumerate(bar):
+    for i, row in enumerate(progress(rows, n, 'photos', label, bool(label))):
         stacks = stacks or [{} for _ in row]
         for stack, values in zip(stacks, row):
             for name, value in values.items():
@@ -459,6 +456,7 @@ def summarize(
     group_predicted: Sequence | None = None,  # the same, without pairs
     seed: int = 42,  # of the bootstrap, and of KID's subsets
     times: int = 1000,  # bootstrap samples
+    label: str = '',  # of the progress bar; none: no bar
 ) -> dict:  # n, every figure (None: not measured), and `ci`: name -> [low, high]
     "The figures of two collections, with bootstrap intervals."
     real, predicted = dict(real), dict(predicted)
@@ -469,7 +467,7 @@ def summarize(
     mean, spread = kid(a, b, paired, seed=seed)
     row |= dict(fid=fid(a, b), kid=mean, kid_std=spread)
     if row['n'] >= 16:
-        row['fid_infinity'] = fid_infinity(a, b, paired, seed=seed)[0]
+        row['fid_infinity'] = fid_infinity(a, b, paired, seed=seed, label=label)[0]
     return row
 
 # %% ../nbs/tool/tables.ipynb #c061
@@ -483,7 +481,8 @@ def compare(
     label: str = '',  # of the progress bars; none: no bars
 ) -> dict:  # as `summarize`
     "Every number for two collections."
-    return summarize(*measure(real, predicted, judges, paired, label), paired, group, seed=seed)
+    measured = measure(real, predicted, judges, paired, label)
+    return summarize(*measured, paired, group, seed=seed, label=label)
 
 # %% ../nbs/tool/tables.ipynb #k603005
 def compare_equal(

@@ -56,7 +56,7 @@ def light(wheel, tmp_path_factory):
     "The Python of an empty environment, into which the wheel was installed with what it needs."
     place = tmp_path_factory.mktemp('light')
     run(*'-m venv --without-pip'.split(), place)
-    python = next(place.glob('*/python*'))
+    python = next(p for p in place.glob('*/python*') if p.is_file())
     install = '-m pip -q --disable-pip-version-check --python'.split()
     done = run(*install, python, 'install', wheel, check=False)
     if 'No matching distribution' in done.stderr or 'onnection' in done.stderr:
