@@ -2,7 +2,6 @@
 
 import signal, sys, time
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 
@@ -24,7 +23,6 @@ from colorize.archive import (
 )
 from colorize.cli import app
 from colorize.core import InputError, shipped_model
-from colorize.export import export_onnx
 
 pytest.importorskip('pyarrow', reason='no pyarrow, which comes with the extra ray')
 
@@ -319,17 +317,10 @@ def test_two_workers_one_killed_every_photo_done_once(tmp_path, local_ray):
     assert (again.done, again.failed, again.skipped) == ([], [], 119)
 
 
-def light_model(path):
-    "The shipped model, by onnxruntime where that is installed: a worker starts sooner."
-    if find_spec('onnx') and find_spec('onnxruntime'):
-        return export_onnx(None, path)
-    return shipped_model()
-
-
 @needs_ray
 def test_the_command_from_address_to_address(tmp_path, local_ray):
     fill(tmp_path / 'in', *(names := ['a.png', 'b/#1 50%?.png', 'b/ä [x].jpg', '_c/;d.tif']))
-    model = light_model(tmp_path / 'model.onnx')
+    model = shipped_model('.onnx')
     line = f'image file://{tmp_path}/in -o file://{tmp_path}/out -r --ray --workers 1'
     line += f' --saturation 0.5 --path-trained-model {model}'
     result = CliRunner().invoke(app, line.split())
