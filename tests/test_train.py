@@ -593,7 +593,7 @@ def parameters_cell():
 
 def test_the_notebooks_parameters_are_the_settings(parameters_cell):
     "Names, types, values of the sample's run, and comments."
-    own = 'run', 'find_lr'
+    own = 'run', 'repeat', 'find_lr'
     lines = [x for x in parameters_cell.splitlines() if x.split(':')[0] not in own]
     sample = [s._replace(default=sample_run.get(s.name, s.default)) for s in describe_settings()]
     assert lines == [as_line(s) for s in sample]
