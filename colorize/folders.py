@@ -313,10 +313,8 @@ def draw_worst(
         cells.append(np.hstack(both))
     gaps = [None] * (-len(cells) % min(4, len(cells)))
     rows = [(cells + gaps)[k : k + 4] for k in range(0, len(cells), 4)]
-    fig = image_grid(rows, size=2.8)
-    for ax, i in zip(fig.axes, worst):
-        ax.set_title(f'{names[i][:22]}  {error[i]:.1f}', fontsize=8)
-    fig.suptitle('largest mean ΔE2000: true (left) and generated (right)', fontsize=9)
+    fig = image_grid(rows, [f'{names[i][:22]} {error[i]:.1f}' for i in worst], size=2.8)
+    fig.suptitle('largest mean ΔE2000: true (left) and generated (right)', color='white')
     return fig
 
 # %% ../nbs/tool/folders.ipynb #f020001

@@ -389,6 +389,7 @@ def page_task(
     out = folder('results', run, 'index.html')
     sources = [resources.files('colorize') / f for f in ('page.py', 'report.html.j2', 'report.css')]
     files = [p for p in out.parent.rglob('*') if p.is_file() and p.name[0] != '.' and p != out]
+    files += folder('results', 'reference').glob('metrics/06_*.json')  # the shipped model's
     files += [*folder('trained_model').glob('*.pth'), *(notebook(name) for name in steps)]
     return dict(
         actions=[lambda: bool(write_index(run, steps))],

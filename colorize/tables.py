@@ -570,22 +570,22 @@ def draw_bars(
     for y, name in enumerate(names):
         _draw_bar(ax, rows[name], key, name, y, scale)
     if own := rows.get('truth', {}).get(key):
-        ax.axvline(scale * own, color='black', ls='--')
+        ax.axvline(scale * own, color='C2', ls='--')
     ax.set_yticks(range(len(names)), names)
     ax.set_title(title or titles[key])
     ax.margins(x=0.1)
 
 # %% ../nbs/tool/tables.ipynb #t037
-_colors = {'ours': 'C0', 'ours, calm': 'C0', 'half chroma': '0.82', 'real halves': '0.82'}
+_colors = {'ours': 'C0', 'ours, calm': 'C0', 'half chroma': 'C5', 'real halves': 'C5'}
 
 
 def _draw_bar(ax, row, key, name, y, scale):
     if row.get(key) is None:
         text = ' no pairs' if name == 'real halves' else ' not measured'
-        ax.text(0, y, text, va='center', fontsize=8, color='0.4')
+        ax.text(0, y, text, va='center')
         return
-    error, color = whiskers(row, key, scale), _colors.get(name, '0.6')
-    ax.barh(y, scale * row[key], xerr=error, color=color, error_kw=dict(lw=1))
+    error, color = whiskers(row, key, scale), _colors.get(name, 'C6')
+    ax.barh(y, scale * row[key], xerr=error, color=color, error_kw=dict(ecolor='C1'))
 
 
 def describe(
