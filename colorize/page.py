@@ -11,7 +11,7 @@ __all__ = ['FID', 'LOSSES', 'KID', 'COLOR', 'ERROR', 'NAMED', 'NEAR_REAL', 'AS_C
            'versions', 'weights', 'write_index']
 
 # %% ../nbs/tool/page.ipynb #c002
-import base64, io, mimetypes, os, re, sys
+import base64, mimetypes, os, re, sys
 from collections.abc import Iterable
 from copy import deepcopy
 from importlib import resources

@@ -126,6 +126,10 @@ def toy():
     return Toy
 
 
+# A path of one machine, in what anyone reads.
+MACHINE = r'(?<![\w.~-])/(?:home|Users|root|work|mnt|opt|workspace)/[\w.-]+'
+
+
 def picture(i, size=(48, 36), gray=False):
     "Sixteen blocks of colours; `i` decides which."
     b = np.random.default_rng(i).integers(0, 256, (4, 4, 3), dtype=np.uint8)

@@ -1,14 +1,17 @@
 "The page of a run as a visitor meets it, in a browser; and the run itself, made smaller."
 
-import io, re
+import io, re, subprocess
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from conftest import checkout
+from conftest import MACHINE, checkout
 from PIL import Image
 
 from colorize.core import load_json
-from colorize.page import CLAIMS, answers, write_index
+from colorize.notebooks import cells
+from colorize.page import CLAIMS, answers, read_shipped, write_index
 from colorize.pipeline import STEPS
 
 looks = pytest.mark.parametrize(
@@ -62,25 +65,55 @@ def test_it_can_be_read_and_reached(opened, scheme, width):
     assert page.locator('img:not([alt])').count() == 0 and page.locator('img[alt=""]').count() == 0
 
 
-def chroma(page):  # of the slider, as it is seen
-    rgb = np.asarray(
-        Image.open(io.BytesIO(page.locator('.slider').screenshot())).convert('RGB')
-    ).astype(int)
+def chroma(part):  # of a locator, as it is seen
+    rgb = np.asarray(Image.open(io.BytesIO(part.screenshot())).convert('RGB')).astype(int)
     return (rgb.max(-1) - rgb.min(-1)).mean()
+
+
+def test_the_wall(opened):
+    "Gray, and colour under the pointer, in focus or once chosen."
+    page = opened()
+    page.emulate_media(reduced_motion='reduce')
+    photo, large = page.locator('.wall a').nth(2), page.locator('.slider .over')
+    gray = chroma(photo)
+    for act in (photo.hover, photo.focus):
+        act()
+        assert chroma(photo) > gray + 10
+        page.locator('h1').hover()
+        page.keyboard.press('Tab')
+        assert chroma(photo) == gray
+    before = large.get_attribute('src')
+    photo.press('Enter')
+    page.keyboard.press('Tab')
+    assert photo.get_attribute('aria-current') and chroma(photo) > gray + 10
+    assert large.get_attribute('src') == photo.locator('.over').get_attribute('src') != before
+    assert page.locator('.wall [aria-current]').count() == 1
+    name = photo.locator('img').first.get_attribute('alt').split()[0]
+    assert page.locator('figcaption').first.inner_text().startswith(name)
+
+
+def test_without_scripts(browser, index):
+    "A photo of the wall opens as a file; the slider shows the first one."
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(index.as_uri())
+    assert page.get_by_role('slider').is_visible()
+    page.locator('.wall a').first.click()
+    assert page.url.endswith('05_wall_00_colour.jpg')
+    page.close()
 
 
 def test_slider_by_keyboard(opened):
     page = opened()
     slider = page.get_by_role('slider')
-    half = chroma(page)
-    for _ in range(9):  # the link past the header, its links, the slider
+    half = chroma(page.locator('.slider'))
+    for _ in range(20):  # the link past the header, its links, the wall, the slider
         page.keyboard.press('Tab')
         if slider.evaluate('e => e === document.activeElement'):
             break
     page.keyboard.press('Home')
-    colour = chroma(page)
+    colour = chroma(page.locator('.slider'))
     page.keyboard.press('End')
-    gray = chroma(page)
+    gray = chroma(page.locator('.slider'))
     page.keyboard.press('ArrowLeft')
     assert slider.input_value() == '99'
     assert gray < 0.5 * half and half < 0.8 * colour
@@ -90,7 +123,7 @@ def test_slider_by_mouse(opened):
     page = opened(width=390)
     box = page.locator('.slider').bounding_box()
     page.mouse.click(box['x'] + 0.25 * box['width'], box['y'] + 0.5 * box['height'])
-    shown = page.locator('.over').evaluate('e => getComputedStyle(e).clipPath')
+    shown = page.locator('.slider .over').evaluate('e => getComputedStyle(e).clipPath')
     assert abs(int(page.get_by_role('slider').input_value()) - 25) <= 8, shown
 
 
@@ -104,7 +137,7 @@ def test_on_paper(opened):
     left, right = (page.locator('.slider img').nth(k).bounding_box() for k in (0, 1))
     assert (
         left['x'] + left['width'] <= right['x']
-        and page.locator('.over').evaluate('e => getComputedStyle(e).clipPath') == 'none'
+        and page.locator('.slider .over').evaluate('e => getComputedStyle(e).clipPath') == 'none'
     )
 
 
@@ -131,8 +164,58 @@ def test_claims_are_the_metrics(index):
     assert len(answers('reference')) == len(CLAIMS)
 
 
-def test_words_under_the_photo(index):
-    assert re.search(r'colourful half: \d[\d.]*; gray: \d[\d.]*\)', index.read_text())
+def test_the_shipped_model(index):
+    "It comes before the run's own answers, once; not if other weights were measured."
+    text = index.read_text(encoding='utf-8')
+    assert text.count('What the shipped model does') == 1
+    assert text.index('id="model"') < text.index('id="claims"')
+    file = index.parent / 'metrics' / '06_fid.json'
+    metrics = load_json(file)
+    assert metrics['model_sha256'][:12] in text and f'{metrics["n"]} test photos' in text
+    assert read_shipped(index.parent)
+    with patch('colorize.page.sha256', lambda path: 'other'):
+        assert not read_shipped(index.parent)
+
+
+def test_open_questions_are_behind_a_disclosure(index):
+    shown = re.sub(r'<details>.*?</details>', '', index.read_text(encoding='utf-8'), flags=re.S)
+    assert not re.search('<td class="answer">(undecided|no )', shown)
+
+
+# -- what the repository holds of the reference run
+
+
+@pytest.fixture(scope='module')
+def committed():
+    "The files of results/reference that git has."
+    root, asked = Path(__file__).parent.parent, ['git', 'ls-files', '-z', 'results/reference']
+    done = subprocess.run(asked, cwd=root, capture_output=True, text=True)
+    paths = [root / name for name in done.stdout.split('\0')[:-1]]
+    return [p for p in paths if p.exists()] or pytest.skip('this is no clone')
+
+
+def test_the_reference_is_small(committed):
+    assert sum(p.stat().st_size for p in committed) <= 12_000_000
+
+
+def test_the_reference_names_no_machine(committed):
+    for path in committed:
+        if path.suffix not in ('.png', '.jpg'):
+            text = path.read_text(encoding='utf-8')
+            assert not re.findall(MACHINE, text), path
+
+
+def test_links_of_the_reference(committed):
+    "In a clone they lead somewhere, too."
+    for path in committed:
+        text = path.read_text(encoding='utf-8') if path.suffix in ('.md', '.html') else ''
+        if path.suffix == '.ipynb':
+            text = '\n'.join(c.source for c in cells(path, 'markdown'))
+        links = re.findall(r'\]\(([^)\s#]+)', text) + re.findall(r'href="([^"#]+)', text)
+        for link in (l for l in links if '://' not in l):
+            target = (path.parent / link).resolve()
+            ours = target.is_relative_to(committed[0].parent)
+            assert target in committed if ours else target.exists(), (path.name, link)
 
 
 # -- the small report: this is the test of the notebooks of the thread, all of their cells
