@@ -715,7 +715,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'colorize.page.as_text': ('tool/page.html#as_text', 'colorize/page.py'),
                                'colorize.page.beside_intervals': ('tool/page.html#beside_intervals', 'colorize/page.py'),
                                'colorize.page.copies': ('tool/page.html#copies', 'colorize/page.py'),
-                               'colorize.page.embedded': ('tool/page.html#embedded', 'colorize/page.py'),
                                'colorize.page.filled': ('tool/page.html#filled', 'colorize/page.py'),
                                'colorize.page.heading': ('tool/page.html#heading', 'colorize/page.py'),
                                'colorize.page.interval': ('tool/page.html#interval', 'colorize/page.py'),

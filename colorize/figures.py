@@ -74,7 +74,7 @@ def save_figure(
     "Save a figure with `alt` inside, so that equal figures are equal files; close it."
     about: dict = dict(metadata=dict(Software=None, Description=alt))
     if Path(path).suffix == '.jpg':
-        about = dict(pil_kwargs=dict(quality=90, subsampling=0, comment=alt))
+        about = dict(pil_kwargs=dict(quality=85, comment=alt))
     with atomic(path) as tmp:
         fig.savefig(tmp, dpi=dpi, bbox_inches='tight', **about)
     pyplot().close(fig)

@@ -6,12 +6,12 @@
 __all__ = ['FID', 'LOSSES', 'KID', 'COLOR', 'ERROR', 'NAMED', 'NEAR_REAL', 'AS_COLOURFUL', 'BEAT_TABLE', 'CALM', 'SEEN',
            'ABOUT_PHOTOS', 'ABOUT_LOSSES', 'CLAIMS', 'JUDGED', 'ROWS', 'PACKAGES', 'FIRST', 'template', 'to_html',
            'as_text', 'rows_of', 'beside_intervals', 'filled', 'turned', 'tables', 'Measure', 'Claim', 'Interval',
-           'interval', 'verdict', 'Answer', 'answer', 'answers', 'Heading', 'heading', 'embedded', 'Figure',
-           'read_figure', 'Section', 'copies', 'section', 'WallPhoto', 'Wall', 'read_wall', 'Shipped', 'read_shipped',
-           'versions', 'weights', 'write_index']
+           'interval', 'verdict', 'Answer', 'answer', 'answers', 'Heading', 'heading', 'Figure', 'read_figure',
+           'Section', 'copies', 'section', 'WallPhoto', 'Wall', 'read_wall', 'Shipped', 'read_shipped', 'versions',
+           'weights', 'write_index']
 
 # %% ../nbs/tool/page.ipynb #c002
-import base64, mimetypes, os, re, sys
+import os, re, sys
 from collections.abc import Iterable
 from copy import deepcopy
 from importlib import resources
@@ -254,18 +254,11 @@ def heading(path: Path) -> Heading:  # .ipynb
     return Heading([*titles, path.stem][0], [*subtitles, ''][0])
 
 # %% ../nbs/tool/page.ipynb #c052
-def embedded(path: Path) -> str:  # data URL
-    "A picture file, to put inside a page."
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'data:{mimetypes.guess_type(path.name)[0]};base64,{data}'
-
-
 class Figure(NamedTuple):
     "A picture on the page."
 
-    url: str
-    words: str  # its description; if it has none, the words of its name
     file: str  # relative to the page
+    words: str  # its description; if it has none, the words of its name
 
 
 def read_figure(
@@ -278,7 +271,7 @@ def read_figure(
     info = Image.open(path).info
     words = info.get('Description') or info.get('comment', b'').decode()
     words = words or path.stem[3:].replace('_', ' ')
-    return Figure(embedded(path), words, path.relative_to(root).as_posix())
+    return Figure(path.relative_to(root).as_posix(), words)
 
 # %% ../nbs/tool/page.ipynb #n40023
 class Section(NamedTuple):
