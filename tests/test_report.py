@@ -82,11 +82,12 @@ def test_the_wall(opened):
         page.locator('h1').hover()
         page.keyboard.press('Tab')
         assert chroma(photo) == gray
-    before = large.get_attribute('src')
+    before = large.evaluate('e => e.src')
     photo.press('Enter')
     page.keyboard.press('Tab')
     assert photo.get_attribute('aria-current') and chroma(photo) > gray + 10
-    assert large.get_attribute('src') == photo.locator('.over').get_attribute('src') != before
+    after = [over.evaluate('e => e.src') for over in (large, photo.locator('.over'))]
+    assert after[0] == after[1] != before
     assert page.locator('.wall [aria-current]').count() == 1
     name = photo.locator('img').first.get_attribute('alt').split()[0]
     assert page.locator('figcaption').first.inner_text().startswith(name)
