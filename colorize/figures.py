@@ -29,6 +29,7 @@ INK = '#7B7B7B'  # letters of a chart: contrast 4.2 on white, 4.2 on the dark pa
 PLATE, LETTERS = '#222222', '#DDDDDD'  # below photos: contrast 11.7
 _letters: dict = {
     'font.size': 12,
+    'figure.titlesize': 12,
     'axes.titlesize': 12,
     'axes.labelsize': 12,
     'legend.fontsize': 11,

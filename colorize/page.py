@@ -353,8 +353,8 @@ JUDGED = {
     'colorfulness': COLOR,
     'coherence': Measure('coherence', 'coherence'),
 }
-ROWS = {'ours': 'shipped model', 'truth': 'truth', 'gray': 'gray', 'lookup': 'average colour'}
-ROWS |= {'other': "another photo's colour", 'ours, calm': 'shipped, vividness 0'}
+ROWS = {'ours': 'shipped model', 'gray': 'gray', 'lookup': 'average colour'}
+ROWS |= {'other': "another photo's colour", 'truth': 'truth', 'ours, calm': 'shipped, vividness 0'}
 
 
 class Shipped(NamedTuple):
