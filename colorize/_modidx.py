@@ -303,6 +303,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'colorize.export.write_graph': ('tool/export.html#write_graph', 'colorize/export.py')},
             'colorize.figures': { 'colorize.figures._array': ('tool/figures.html#_array', 'colorize/figures.py'),
                                   'colorize.figures._empty_grid': ('tool/figures.html#_empty_grid', 'colorize/figures.py'),
+                                  'colorize.figures._write': ('tool/figures.html#_write', 'colorize/figures.py'),
                                   'colorize.figures.image_grid': ('tool/figures.html#image_grid', 'colorize/figures.py'),
                                   'colorize.figures.pyplot': ('tool/figures.html#pyplot', 'colorize/figures.py'),
                                   'colorize.figures.save_figure': ('tool/figures.html#save_figure', 'colorize/figures.py'),

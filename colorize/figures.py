@@ -115,12 +115,7 @@ def image_grid(
             if im is not None:
                 white = 255 if im.dtype == np.uint8 else 1
                 ax.imshow(im, cmap='gray', vmin=0, vmax=white)
-    across = max(8, int(130 * size / letters))  # letters that fit over an image
-    for ax, title in zip(axes.flat, titles):
-        ax.set_title(textwrap.fill(title, across, break_long_words=False), fontsize=letters)
-    for ax, label in zip(axes[:, 0], labels):
-        where = dict(transform=ax.transAxes, ha='right', va='center', rotation=90)
-        ax.text(-0.04, 0.5, label, fontsize=letters, color=LETTERS, **where)
+    _write(axes, titles, labels, letters, max(8, int(130 * size / letters)))
     return fig
 
 # %% ../nbs/tool/figures.ipynb #c038a
@@ -140,3 +135,11 @@ def _empty_grid(rows, size, letters):
         ax.set_axis_off()
         ax.set_anchor('N')
     return fig, axes
+
+# %% ../nbs/tool/figures.ipynb #c038b
+def _write(axes, titles, labels, letters, across):  # across: letters that fit over an image
+    for ax, title in zip(axes.flat, titles):
+        ax.set_title(textwrap.fill(title, across, break_long_words=False), fontsize=letters)
+    for ax, label in zip(axes[:, 0], labels):
+        where = dict(transform=ax.transAxes, ha='right', va='center', rotation=90)
+        ax.text(-0.04, 0.5, label, fontsize=letters, color=LETTERS, **where)

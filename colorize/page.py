@@ -285,13 +285,13 @@ class Section(NamedTuple):
     parameters: dict[str, Any]
     failed: str  # the copy of a notebook that stopped
 
-# %% ../nbs/tool/page.ipynb #n40024
+
 def copies(name: str, run: str) -> list[Path]:
     "A notebook as it was run: the page, and the notebook. Git has the reference run without pages."
     root, suffixes = folder('results', run), ['.html'] * (run != 'reference') + ['.ipynb']
     return [p for s in suffixes if (p := root / f'{name}{s}').exists()]
 
-
+# %% ../nbs/tool/page.ipynb #n40024
 def section(name: str, run: str) -> Section:
     "What one step put into a run; its figures and metrics are named by the step's number."
     root = folder('results', run)
@@ -411,16 +411,15 @@ def write_index(
     run: str = 'sample',  # results/<run> is shown, and receives index.html
     steps: Iterable[str] = (),  # the notebooks of the report
 ) -> Path:  # the page
-    "One page of everything that a run has made so far."
+    "One page of all that a run has made so far."
     from jinja2 import Environment
 
-    steps = [*steps]
-    names = [n for n in FIRST if n in steps] + [n for n in steps if n not in FIRST]
+    names = sorted(steps, key=lambda name: [*FIRST, name].index(name))
     page = Environment(autoescape=True).from_string(template('report.html.j2'))
     made_with = dict(css=template('report.css'), versions=versions(), weights=weights(run))
     root, sections = folder('results', run), [section(name, run) for name in names]
-    shown = dict(wall=read_wall(run), shipped=read_shipped(root), sections=sections)
-    shown |= dict(answers=answers(run), columns=ROWS.values())
+    shown = dict(run=run, wall=read_wall(run), shipped=read_shipped(root), columns=ROWS.values())
+    shown |= dict(answers=answers(run), sections=sections)
     with atomic(root / 'index.html') as tmp:
-        tmp.write_text(page.render(run=run, **shown, **made_with), encoding='utf-8')
+        tmp.write_text(page.render(shown | made_with), encoding='utf-8')
     return root / 'index.html'
