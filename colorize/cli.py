@@ -230,6 +230,10 @@ class Looks:
         bool,
         Option('--uncertainty', help='Also write NAME_uncertainty.png: where the model guesses.'),
     ] = False
+    variants: Annotated[
+        int,
+        Option(min=1, max=8, help='Pictures of each photo: they differ where the model is unsure.'),
+    ] = 1
     path_trained_model: Weights = None
     backend: Annotated[
         str,
@@ -261,22 +265,21 @@ class Cluster:
 # %% ../nbs/tool/cli.ipynb #c008
 @app.command(epilog='Example: colorize image album/ portrait.jpg -o coloured/')
 @options(PhotoInput, ImageOutput, PhotoFiles, Dials, MoreDials, Hints, Looks, Limits, Cluster)
-def image(
-    *, photos, out, path_trained_model, hint, uncertainty, ray, workers, ray_address, **dials
-):
+def image(*, photos, out, path_trained_model, hint, ray, workers, ray_address, **dials):
     "Colour gray photos; a photo's own lightness and size are kept."
     if not ray and (workers or ray_address):
         raise typer.BadParameter('--workers and --ray-address need --ray')
-    if ray and uncertainty:
-        raise typer.BadParameter("--uncertainty doesn't work with --ray: leave one of them out")
     dials.update(model=path_trained_model, hints=hint or (), bar=on_terminal())
-    if ray:
-        from colorize.archive import colorize_archive
+    if not ray:
+        from colorize.albums import colorize_files
 
-        return say(colorize_archive(photos, out, workers=workers, address=ray_address, **dials))
-    from colorize.albums import colorize_files
+        return say(colorize_files(photos, out, **dials))
+    for name, usual in dict(uncertainty=False, variants=1).items():
+        if dials.pop(name) != usual:
+            raise typer.BadParameter(f"--{name} doesn't work with --ray: leave one out")
+    from colorize.archive import colorize_archive
 
-    say(colorize_files(photos, out, uncertainty=uncertainty, **dials))
+    say(colorize_archive(photos, out, workers=workers, address=ray_address, **dials))
 
 # %% ../nbs/tool/cli.ipynb #l030
 class Warmth:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Hint', 'hint_parts', 'parse_hint', 'as_hints', 'scale_hints', 'drawn_pixels', 'stroke_picture', 'read_hints',
            'affinity', 'propagate', 'smooth_texture', 'grouped', 'all_hints', 'spread_hints', 'as_picture',
-           'apply_hints']
+           'apply_hints', 'known_cells']
 
 # %% ../nbs/tool/hints.ipynb #c002
 import re
@@ -235,8 +235,29 @@ def apply_hints(
     hints: Sequence[Hint],  # on the photo
     strokes,  # a picture of the photo's size, or None
     size: tuple[int, int],  # the photo's W, H
-) -> np.ndarray:  # hxwx2 float32
+) -> np.ndarray:  # float32: ab of the copy, or of a smaller one
     "`spread_hints`, for hints on the photo itself. Raises `InputError`."
-    grid = L.shape[::-1]
+    k = min(1, 192 / min(L.shape))  # a larger copy takes far longer
+    grid = tuple(max(round(side * k), 1) for side in L.shape[::-1])
+    L, ab = (cv2.resize(x, grid, interpolation=cv2.INTER_AREA) for x in (L, ab))
     drawn = None if strokes is None else read_hints(strokes, size, grid)
     return spread_hints(L, ab, scale_hints(hints, size, grid), drawn)
+
+# %% ../nbs/tool/hints.ipynb #e411
+def known_cells(
+    shape: tuple[int, int],  # h, w of the copy
+    hints: Sequence[Hint],  # on the photo
+    strokes,  # a picture of the photo's size, or None
+    size: tuple[int, int],  # the photo's W, H
+    bins: Any = None,  # of the network, with the `saturation` that its answers are multiplied by
+) -> np.ndarray:  # 1x3xH/16xW/16 float32: a/50, b/50, 1, or 0 where unknown
+    "Hints for the network: h and w are padded to multiples of 32, H and W."
+    grid = shape[::-1]
+    drawn = None if strokes is None else read_hints(strokes, size, grid)
+    places, colours = all_hints(shape, scale_hints(hints, size, grid), drawn)
+    y, x = np.divmod(np.array(places, int), shape[1])
+    cells = np.zeros((3, *(-(-side // 32) * 2 for side in shape)), np.float32)
+    unit = 50 * (bins.saturation if bins else 1)
+    values = np.column_stack([colours / unit, 1 + 0 * x])
+    np.add.at(cells, (slice(None), y // 16, x // 16), values.T)
+    return (cells / np.maximum(cells[2], 1))[None]

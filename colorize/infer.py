@@ -20,11 +20,12 @@ from PIL import Image
 from .backends import find_network, mean_of_mirrored
 from .core import InputError
 from .files import as_photo, check_unit
-from .hints import Hint, apply_hints, as_hints, as_picture
+from .hints import Hint, apply_hints, as_hints, as_picture, known_cells
 from .lab import lab_root, srgb_to_linear
 from .paint import bilinear, luminance, paint
 from .paint import check_light
 from .temperature import temperature
+from .variants import check_variants, vary
 
 # %% ../nbs/05_colorize.ipynb #c008
 def small_L(
@@ -95,12 +96,13 @@ class Guess(NamedTuple):
 class Dials:
     "How the model's answer becomes a picture. Raises `InputError` for what is out of range."
 
-    vividness: float | None = None  # 0 (calm) to 1 (vivid); None: as the model was tuned
-    saturation: float = 1  # 0 (gray) to 3: the predicted chroma is multiplied by it
+    vividness: float | None = None  # 0 (calm) to 1 (vivid); None: as tuned
+    saturation: float = 1  # 0 (gray) to 3: a factor of the chroma
     keep_color: float = 0  # 0 to 1: how much of the photo's own colour stays
     warmth: float = 0  # -100 (cool) to 100 (warm), in mired
     tint: float = 0  # -100 (green) to 100 (magenta)
-    tta: bool = False  # look at the mirror image too, and average
+    tta: bool = False  # also look at the mirror image
+    variant: int = 0  # 1, 2 ...: other plausible pictures
 
     def __post_init__(self):
         check_dials(self)
@@ -125,18 +127,19 @@ class Colorizer:
     @delegates(Dials)
     def __init__(
         self,
-        model=None,  # a UNet, a weights file, or None: the shipped one
+        model=None,  # a UNet, a file, or None: the shipped one
         device: str = 'cpu',  # cpu, gpu, auto, cuda or mps
-        backend: str = '',  # torch or onnx; empty: by the suffix
-        short: int | None = None,  # px of the short side that it sees
-        hints: Iterable[Hint | str] = (),  # known colours: 'x,y,#rrggbb'
-        strokes=None,  # more: a path or Pillow image
+        backend: str = '',  # torch or onnx; '': by the suffix
+        short: int | None = None,  # px that it sees
+        hints: Iterable[Hint | str] = (),  # 'x,y,#rrggbb'
+        strokes=None,  # a path or Pillow image
         threads: int | None = None,  # None: one per core
         **dials,
     ):
         self.dials, self.threads = Dials(**dials), threads
         self.hints, self.strokes = as_hints(hints), as_picture(strokes)
         self.net = find_network(model, device, backend, self.dials.vividness)
+        check_variants(self.net, self.dials.variant)
         self.short = short or self.net.short
 
 # %% ../nbs/05_colorize.ipynb #c025
@@ -147,11 +150,11 @@ def shrink(self: Colorizer, pixels: np.ndarray) -> np.ndarray:
 
 
 @patch
-def guess(self: Colorizer, small: list[np.ndarray]) -> list[Guess]:
+def guess(self: Colorizer, small: list[np.ndarray], known=None) -> list[Guess]:
     "The network's opinion on a batch from `shrink`, of one padded size."
     L = np.stack([pad32(s) for s in small])[:, None]
     look = partial(mean_of_mirrored, self.net) if self.dials.tta else self.net
-    ab, doubt = look(L, self.dials.vividness)
+    ab, doubt = vary(self.net, look, L, self.dials.variant, self.dials.vividness, known)
     ab = ab.transpose(0, 2, 3, 1) * self.dials.saturation
     out = []
     for k, s in enumerate(small):
@@ -161,25 +164,23 @@ def guess(self: Colorizer, small: list[np.ndarray]) -> list[Guess]:
     return out
 
 # %% ../nbs/05_colorize.ipynb #c027
-def overrule(
-    guess: Guess,
-    hints: list[Hint],  # in pixels of the photo
-    strokes,  # a picture of the photo's size, or None
-    size: tuple[int, int],  # the photo's W, H
-) -> Guess:
+def overrule(guess: Guess, *hints) -> Guess:  # as for `apply_hints`
     "Let the user's hints overrule the network's colours."
     lines = guess.enlarged(guess.lines)
     ab = lines[..., :2] * guess.L[..., None] + lines[..., 2:]
-    ab = apply_hints(guess.L, ab, hints, strokes, size)
-    h, w = guess.L.shape
-    return guess._replace(lines=lines_over_L(ab, guess.L), rows=h, columns=w)
+    lines = lines_over_L(apply_hints(guess.L, ab, *hints), guess.L)
+    return guess._replace(lines=lines, rows=len(lines), columns=lines.shape[1])
 
 
 @patch
 def finish(self: Colorizer, pixels: np.ndarray, guess: Guess) -> np.ndarray:
-    "Paint a photo (HxW or HxWx3), and set its warmth and tint."
+    "Paint a photo (HxW or HxWx3), its warmth and tint set."
     if self.hints or self.strokes is not None:
-        guess = overrule(guess, self.hints, self.strokes, pixels.shape[1::-1])
+        hints = self.hints, self.strokes, pixels.shape[1::-1]
+        if self.net.hints:
+            known = known_cells(guess.L.shape, *hints, self.net.bins)
+            (guess,) = self.guess([guess.L], known)
+        guess = overrule(guess, *hints)
     rgb, d = paint(pixels, guess, self.dials.keep_color, self.threads), self.dials
     return temperature(rgb, d.warmth, tint=d.tint) if d.warmth or d.tint else rgb
 

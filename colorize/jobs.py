@@ -226,7 +226,7 @@ def _targets(names, out, suffix, ends) -> list:  # where each photo goes; ends: 
 def _refuse_stdout(n_photos, ends):
     if tuple(ends) != ('',):
         raise InputError(
-            'stdout can take only one picture, and this would give two: '
+            'stdout can take only one picture, and this would give more: '
             'ask for one, or give a folder.'
         )
     if n_photos > 1:

@@ -1,8 +1,9 @@
 "Hints: what is typed or drawn, and how far it spreads."
 
 import re
+from types import SimpleNamespace
 
-import numpy as np, pytest
+import numpy as np, pytest, torch
 from hypothesis import example, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -12,13 +13,16 @@ from colorize.hints import (
     Hint,
     affinity,
     apply_hints,
+    known_cells,
     parse_hint,
     propagate,
     read_hints,
     scale_hints,
     spread_hints,
 )
-from colorize.lab import lab_to_rgb
+from colorize.infer import Colorizer
+from colorize.lab import lab_to_rgb, rgb_to_lab
+from colorize.model import make_model
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
@@ -372,3 +376,44 @@ def test_a_soft_brush(opacity, counts):
     else:
         with pytest.raises(InputError, match='less than a quarter opaque'):
             read_hints(soft, (40, 20))
+
+
+# -- what the network is told
+
+
+def test_a_cell_knows_the_mean_of_its_hints():
+    hints = [Hint(3, 5, red), Hint(4, 6, green), Hint(40, 20, red)]
+    cells = known_cells((24, 48), hints, None, (48, 24), SimpleNamespace(saturation=1.25))
+    assert cells.shape == (1, 3, 2, 4) and cells.dtype == np.float32  # padded to 32 x 64
+    mean = np.mean([red, green], 0) / 50 / 1.25
+    np.testing.assert_allclose(cells[0, :, 0, 0], [*mean, 1], rtol=1e-5)
+    np.testing.assert_allclose(cells[0, :, 1, 2], [*np.divide(red, 62.5), 1], rtol=1e-5)
+    assert cells[0, 2].sum() == 2 and not cells[:, :2, 0, 1:].any()
+
+
+@pytest.mark.parametrize('reads', [True, False])
+def test_a_network_that_reads_known_colours_is_told_and_any_honours_the_hint(reads):
+    hist = np.zeros((23, 23))
+    hist[8:15, 8:15] = 1
+    torch.manual_seed(0)
+    net = make_model('classification', hist, hints=reads, encoder='classic', stride=8)
+    net.head.saturation = 1.25
+    if reads:
+        torch.nn.init.normal_(net.hints.weight, std=3)
+    run, seen = Colorizer(net.eval(), hints=['41,71,#aa3311']), []
+    real = run.net
+
+    class Watched(SimpleNamespace):
+        def __call__(self, L, vividness, known):
+            seen.append(known)
+            return real(L, vividness, known)
+
+    run.net = Watched(bins=real.bins, hints=real.hints)
+    gray = np.full((96, 128), 90, np.uint8)
+    out = rgb_to_lab(run(gray))
+    assert seen[0] is None and len(seen) == 1 + reads
+    want = parse_hint('0,0,#aa3311').ab
+    if reads:
+        np.testing.assert_allclose(seen[1][0, :, 4, 2], [*np.divide(want, 62.5), 1], rtol=1e-4)
+        assert seen[1][0, 2].sum() == 1
+    assert np.linalg.norm(out[71, 41, 1:] - want) < 12

@@ -257,7 +257,8 @@ BESIDES = {  # further tools, and why
     'model': {'encoders'},  # the first half of the network, from timm
     'temperature': {'paint'},  # the fast way, which gives what the plain one gives
     'train': {'callbacks', 'distributed'},  # what watches a run; several processes as one
-    'infer': {'backends', 'hints', 'paint'},  # what runs the network; known colours; the fast way
+    # what runs the network; known colours; the fast way; other plausible colours
+    'infer': {'backends', 'hints', 'paint', 'variants'},
     'evaluate': {'networks'},  # the networks that judge
     'loss_comparison': {'tables'},  # how figures are set beside each other
 }
