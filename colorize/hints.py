@@ -259,5 +259,5 @@ def known_cells(
     cells = np.zeros((3, *(-(-side // 32) * 2 for side in shape)), np.float32)
     unit = 50 * (bins.saturation if bins else 1)
     values = np.column_stack([colours / unit, 1 + 0 * x])
-    np.add.at(cells, (slice(None), y // 16, x // 16), values.T)
+    np.add.at(cells, np.s_[:, y // 16, x // 16], values.T)  # type: ignore[arg-type]
     return (cells / np.maximum(cells[2], 1))[None]

@@ -160,6 +160,10 @@ class Interval(NamedTuple):
     low: float | None  # None: unknown
     high: float | None
 
+    def scaled(self, scale: float):  # Interval
+        low, high = (end if end is None else end * scale for end in self[1:])
+        return Interval(self.value * scale, low, high)
+
     def text(self, scale: float = 1) -> str:
         "As a table shows it."
         value = f'{self.value * scale:.3g}'
@@ -337,10 +341,10 @@ def read_wall(run: str) -> Wall:  # without photos if the run colorized none
     about = load_json(file) if file.exists() else {}
     for i, row in enumerate(about.get('wall', [])):
         paths = [root / 'figures' / f'05_wall_{i:02}_{k}.jpg' for k in ('gray', 'colour')]
-        both = [read_figure(p, root) for p in paths]
+        gray, colour = (read_figure(p, root) for p in paths)
         width, height = Image.open(paths[0]).size
-        errors = row['ab_error'], row['gray']
-        photos.append(WallPhoto(row['photo'], *errors, *both, round(width / height, 3)))
+        about_it = row['photo'], row['ab_error'], row['gray']
+        photos.append(WallPhoto(*about_it, gray, colour, round(width / height, 3)))
     return Wall(photos, about.get('best', 0))
 
 # %% ../nbs/tool/page.ipynb #n40029
@@ -378,7 +382,7 @@ def read_shipped(
     for name, m in JUDGED.items():
         row = [interval(metrics, r, m.key) for r in ROWS]
         if row[0]:
-            figures[name] = [i and Interval(*(x and x * m.scale for x in i)) for i in row]
+            figures[name] = [i and i.scaled(m.scale) for i in row]
     tally = file.with_name('06_tally.json')
     verdicts = load_json(tally)['counts'] if tally.exists() else {}
     return Shipped(metrics, Path(os.path.relpath(file, root)).as_posix(), figures, verdicts)
@@ -418,7 +422,9 @@ def write_index(
     page = Environment(autoescape=True).from_string(template('report.html.j2'))
     made_with = dict(css=template('report.css'), versions=versions(), weights=weights(run))
     root, sections = folder('results', run), [section(name, run) for name in names]
-    shown = dict(run=run, wall=read_wall(run), shipped=read_shipped(root), columns=ROWS.values())
+    shown: dict = dict(
+        run=run, wall=read_wall(run), shipped=read_shipped(root), columns=ROWS.values()
+    )
     shown |= dict(answers=answers(run), sections=sections)
     with atomic(root / 'index.html') as tmp:
         tmp.write_text(page.render(shown | made_with), encoding='utf-8')

@@ -83,7 +83,7 @@ def choices(
     before = usual @ member / member.sum()
     for share, colour in peaks(p @ member / member.sum(), centers):
         chroma = np.linalg.norm(colour)
-        dull = chroma < max(8, np.linalg.norm(before) / 2)
+        dull = chroma < max(8, float(np.linalg.norm(before)) / 2)
         if not dull and np.linalg.norm(colour - before) > 22:
             colour = colour * min(1, vivid / chroma)
             out.append(Choice(member, colour, score * share**2))
@@ -132,7 +132,8 @@ def anchors(
     (h, w), step = shape, int(np.ceil(np.sqrt(len(sure) / 64)))
     y, x = np.mgrid[:h, :w].reshape(2, -1) % step
     kept = sure & (y == 0) & (x == 0)
-    return np.float32(np.vstack([usual / 50, np.ones(len(sure))]) * kept)
+    known = np.vstack([usual / 50, np.ones(len(sure))]) * kept
+    return known.astype(np.float32)
 
 # %% ../nbs/tool/variants.ipynb #v044
 def given(
