@@ -395,7 +395,7 @@ def test_page_of_what_is_there(toys):
         root / 'metrics' / '01_first.json',
     )
     page = write_index('toy', STEPS).read_text()
-    assert 'data:image/png;base64,iVBORw0K' in page and 'alt="two words"' in page
+    assert 'src="figures/01_two_words.png"' in page and 'alt="two words"' in page
     assert '<td>21.57</td>' in page and 'not measured' in page and '<td>&lt;b&gt;</td>' in page
     assert 'Not made by this run: run 03_apart.' in page
     assert stamps('toy').keys() == {'figures/01_two_words.png', 'metrics/01_first.json'}
