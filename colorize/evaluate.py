@@ -76,18 +76,18 @@ def kid(
 def fid_infinity(
     a: np.ndarray,  # N x D features, a photo a row
     b: np.ndarray,  # M x D
-    paired: bool = False,  # row i of both is from the same photo
-    points: int = 8,  # N at which FID is taken, evenly spaced in 1/N
-    seed: int = 42,  # which photos
-    label: str = '',  # of the progress bar; none: no bar
-) -> tuple[float, list[tuple[int, float]]]:  # FID at 1/N = 0; the (N, FID) it was read from
+    paired: bool = False,  # row by row
+    points: int = 8,  # N, evenly spaced in 1/N
+    seed: int = 42,
+    label: str = '',  # of a progress bar
+) -> tuple[float, list[tuple[int, float]]]:  # FID at 1/N = 0; its (N, FID)
     "FID of infinitely many photos (Chong and Forsyth 2020, section 3). Raises `InputError`."
     check_features(a, b)
     few, rng, rows = min(len(a), len(b)), np.random.default_rng(seed), []
     if few < 16:
         raise InputError(f'FID at infinity needs at least 16 photos for its line, not {few}.')
     sizes = np.round(1 / np.linspace(3 / few, 1 / few, points)).astype(int).tolist()
-    for n in progress(sizes, points, 'fits', f'{label}: FID∞', bool(label)):
+    for n in progress(sizes, points, 'fits', label, bool(label)):
         i, j = rng.permutation(len(a))[:n], rng.permutation(len(b))[:n]
         rows.append((n, fid(a[i], b[i if paired else j])))
     n, d = np.array(rows).T

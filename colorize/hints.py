@@ -247,9 +247,9 @@ def apply_hints(
 def known_cells(
     shape: tuple[int, int],  # h, w of the copy
     hints: Sequence[Hint],  # on the photo
-    strokes,  # a picture of the photo's size, or None
-    size: tuple[int, int],  # the photo's W, H
-    bins: Any = None,  # of the network, with the `saturation` that its answers are multiplied by
+    strokes,  # a picture, as large as it, or None
+    size: tuple[int, int],  # its W, H
+    bins: Any = None,  # of the network, whose answers are multiplied by `saturation`
 ) -> np.ndarray:  # 1x3xH/16xW/16 float32: a/50, b/50, 1, or 0 where unknown
     "Hints for the network: h and w are padded to multiples of 32, H and W."
     grid = shape[::-1]

@@ -422,10 +422,8 @@ def write_index(
     page = Environment(autoescape=True).from_string(template('report.html.j2'))
     made_with = dict(css=template('report.css'), versions=versions(), weights=weights(run))
     root, sections = folder('results', run), [section(name, run) for name in names]
-    shown: dict = dict(
-        run=run, wall=read_wall(run), shipped=read_shipped(root), columns=ROWS.values()
-    )
-    shown |= dict(answers=answers(run), sections=sections)
+    shown: dict = dict(run=run, wall=read_wall(run), shipped=read_shipped(root))
+    shown |= dict(columns=ROWS.values(), answers=answers(run), sections=sections)
     with atomic(root / 'index.html') as tmp:
         tmp.write_text(page.render(shown | made_with), encoding='utf-8')
     return root / 'index.html'

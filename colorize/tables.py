@@ -452,13 +452,13 @@ def summarize(
     real: dict,  # as `measure` gave it
     predicted: dict,
     paired: bool = True,
-    group: Sequence | None = None,  # the photo that each true one is from
-    group_predicted: Sequence | None = None,  # the same, without pairs
-    seed: int = 42,  # of the bootstrap, and of KID's subsets
+    group: Sequence | None = None,  # the photo of each true one
+    group_predicted: Sequence | None = None,  # without pairs
+    seed: int = 42,  # of the bootstrap and KID's subsets
     times: int = 1000,  # bootstrap samples
-    label: str = '',  # of the progress bar; none: no bar
-) -> dict:  # n, every figure (None: not measured), and `ci`: name -> [low, high]
-    "The figures of two collections, with bootstrap intervals."
+    label: str = '',  # of a progress bar
+) -> dict:  # n, figures, `ci`: name -> [low, high]
+    "Figures of two collections, with bootstrap intervals."
     real, predicted = dict(real), dict(predicted)
     a, b = real.pop('features', None), predicted.pop('features', None)
     row = pixel_figures(real, predicted, paired, group, group_predicted, seed, times)
