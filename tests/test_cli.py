@@ -112,7 +112,7 @@ others = [
     ('temperature one.png --kelvin 5000 --cool 9', 'set the same thing'),
     ('temperature one.png --method curve --auto', 'no kelvin, tint or auto'),
     ('temperature one.png --preserve all', 'preserve'),
-    ('temperature one.png -o -', 'two'),
+    ('temperature one.png -o -', 'only one picture'),
     ('temperature one.png -o x.xyz', 'xyz'),
     ('temperature one.png --warm 9 -o one.png --force', 'never replaced'),
     ('temperature one.png --warm 9 -o out.png', 'exists already'),

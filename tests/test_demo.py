@@ -67,6 +67,7 @@ def page(server, browser):
     context, asked, failed = browser.new_context(viewport=dict(width=1280, height=900)), [], []
     page = context.new_page()
     page.set_default_timeout(20_000)
+    expect.set_options(timeout=20_000)
     page.on('request', lambda r: asked.append(r.url))
     page.on('pageerror', lambda e: failed.append(str(e)))
     page.goto(f'http://127.0.0.1:{server}')

@@ -419,7 +419,7 @@ def test_bad_onnx_files(tmp_path):
 
 
 def test_the_shipped_model_is_small_and_says_where_it_came_from():
-    assert shipped_model().stat().st_size < 13e6
+    assert shipped_model().stat().st_size < 16e6
     assert {
         'loss',
         'encoder',
