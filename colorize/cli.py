@@ -588,3 +588,4 @@ def demo(*, host, port, max_mb, megapixels, path_trained_model, device, open):
     from colorize.demo import demo
 
     demo(host, port, max_mb, megapixels, path_trained_model, device, open)
+    os._exit(0)  # onnxruntime aborts if a thread is still in it when the interpreter ends
