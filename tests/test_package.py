@@ -77,7 +77,7 @@ def test_a_light_install(light, tmp_path):
 
     for line in (
         'image old.png -o new.png --hint 3,3,#3040a0',
-        'temperature new.png -o cool.png --warm -20',
+        'temperature new.png -o cool.png --cool 20',
     ):
         assert (done := colorize(line)).returncode == 0, done.stderr
     want = Colorizer(hints=['3,3,#3040a0'])(photo)
