@@ -162,7 +162,7 @@ def test_wrong_dials_are_refused(tmp_path, without_ray, wrong, message):
 
 def test_without_ray_there_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)
-    with pytest.raises(InputError, match=r'colorize\[ray\]'):
+    with pytest.raises(InputError, match=r"'\.\[ray\]'"):
         colorize_archive(fill(tmp_path / 'in', 'a.png'), tmp_path / 'out')
     line = ['image', str(tmp_path / 'in'), '-o', str(tmp_path / 'out'), '--ray']
     result = CliRunner().invoke(app, line)

@@ -419,7 +419,7 @@ def test_inputs_are_never_replaced(portrait, tmp_path):
         temperature_files([portrait, tmp_path / 'me_warm.jpg'], tmp_path, force=True)
     with pytest.raises(InputError, match='never replaced'):
         temperature_files([portrait], tmp_path, warm=9, force=True)
-    with pytest.raises(InputError, match='two'):
+    with pytest.raises(InputError, match='only one picture'):
         temperature_files([portrait], '-')
 
 
